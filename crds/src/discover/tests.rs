@@ -1,0 +1,1 @@
+//! What `discover` promises, by example and by property.
