@@ -1,1 +1,5 @@
 //! Placeholder.
+
+pub mod backend;
+pub mod imports;
+pub mod sources;

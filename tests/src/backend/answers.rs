@@ -1,0 +1,33 @@
+//! `tools/list` and `tools/call`, the same in every era but for the era's own members.
+
+use super::call::Rpc;
+use super::reply::Message;
+use super::script::Script;
+use super::tool::Outcome;
+
+/// `own` is raw JSON members that the era adds to the result, with a leading comma, or empty.
+pub(super) fn list_tools(script: &Script, rpc: &Rpc, own: &str) -> Message {
+    let Some((page, next)) = script.tools_page(rpc.cursor()) else {
+        return Message::error(rpc.id_raw(), 200, -32602, "Invalid cursor");
+    };
+    let tools = page.join(",");
+    let cursor = next
+        .map(|next| format!(r#","nextCursor":"{next}""#))
+        .unwrap_or_default();
+    Message::result(rpc, format!(r#"{{"tools":[{tools}]{cursor}{own}}}"#))
+}
+
+/// `own` as in [`list_tools`]; results given raw stay as they are.
+pub(super) async fn call_tool(script: &Script, rpc: &Rpc, own: &str) -> Message {
+    let name = rpc.params["name"].as_str().unwrap_or_default();
+    let Some(tool) = script.tools.iter().find(|tool| tool.name == name) else {
+        return Message::error(rpc.id_raw(), 200, -32602, &format!("Unknown tool: {name}"));
+    };
+    let mut message = match tool.behaviour.run(&rpc.params["arguments"]).await {
+        Outcome::Members(members) => Message::result(rpc, format!("{{{members}{own}}}")),
+        Outcome::Raw(raw) => Message::result(rpc, raw),
+        Outcome::Error(code) => Message::error(rpc.id_raw(), 200, code, "the tool says no"),
+    };
+    message.before.clone_from(&tool.notifications);
+    message
+}

@@ -1,0 +1,116 @@
+//! 2026-07-28: every request stands alone.
+//!
+//! Strict on purpose: headers must equal the body and the required `_meta` keys must be there.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+use super::answers::{call_tool, list_tools};
+use super::call::{Call, Rpc};
+use super::engine::Engine;
+use super::reply::{Message, Plain, Reply};
+use super::script::{GetStream, Script};
+
+pub(super) const VERSION: &str = "2026-07-28";
+const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+const META_SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+const HEADER_MISMATCH: i64 = -32020;
+const UNSUPPORTED_VERSION: i64 = -32022;
+
+pub(super) async fn post(engine: &Engine, script: &Script, call: &Call, rpc: &Rpc) -> Reply {
+    if let Some(refused) = refusal(call, rpc) {
+        return refused.into();
+    }
+    if rpc.id.is_none() || rpc.method.is_none() {
+        return Plain::empty(202).into();
+    }
+    let listed = format!(
+        r#","resultType":"complete","ttlMs":{},"cacheScope":"public""#,
+        script.ttl_ms
+    );
+    let message = match rpc.method() {
+        "server/discover" => discover(script, rpc),
+        "tools/list" => list_tools(script, rpc, &listed),
+        "tools/call" => call_tool(script, rpc, r#","resultType":"complete""#).await,
+        "subscriptions/listen" if script.get_stream == GetStream::Offered => {
+            return listen(engine, rpc);
+        }
+        _ => Message::error(rpc.id_raw(), 404, -32601, "Method not found"),
+    };
+    message.into()
+}
+
+fn refusal(call: &Call, rpc: &Rpc) -> Option<Message> {
+    let refuse = |code, text: &str| Some(Message::error(rpc.id_raw(), 400, code, text));
+    let version = call.header("mcp-protocol-version").unwrap_or_default();
+    if version != VERSION {
+        let data = json!({"supported": [VERSION], "requested": version});
+        let message = Message::error(
+            rpc.id_raw(),
+            400,
+            UNSUPPORTED_VERSION,
+            "Unsupported protocol version",
+        );
+        return Some(message.with_data(data));
+    }
+    // Notifications carry no `_meta` that could be compared.
+    rpc.id.as_ref()?;
+    if call.header("mcp-method") != rpc.method.as_deref() {
+        return refuse(HEADER_MISMATCH, "Mcp-Method differs from the body");
+    }
+    let meta = &rpc.params["_meta"];
+    if meta[META_VERSION].as_str() != Some(version) {
+        return refuse(HEADER_MISMATCH, "MCP-Protocol-Version differs from _meta");
+    }
+    if !meta[META_CAPABILITIES].is_object() {
+        return refuse(-32602, "_meta lacks clientCapabilities");
+    }
+    let name = call.header("mcp-name").map(decoded);
+    if rpc.method() == "tools/call" && name.as_deref() != rpc.params["name"].as_str() {
+        return refuse(HEADER_MISMATCH, "Mcp-Name differs from params.name");
+    }
+    None
+}
+
+/// The value of `Mcp-Name`, which is `=?base64?..?=` where it is no plain ASCII.
+fn decoded(value: &str) -> String {
+    value
+        .strip_prefix("=?base64?")
+        .and_then(|rest| rest.strip_suffix("?="))
+        .and_then(|middle| STANDARD.decode(middle).ok())
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .unwrap_or_else(|| value.to_owned())
+}
+
+fn discover(script: &Script, rpc: &Rpc) -> Message {
+    let result = json!({
+        "resultType": "complete",
+        "supportedVersions": [VERSION],
+        "capabilities": {"tools": {"listChanged": script.get_stream == GetStream::Offered}},
+        "ttlMs": script.ttl_ms,
+        "cacheScope": "public",
+        "_meta": {"io.modelcontextprotocol/serverInfo":
+            {"name": script.server_name, "version": script.server_version}},
+    });
+    Message::result(rpc, result.to_string())
+}
+
+fn listen(engine: &Engine, rpc: &Rpc) -> Reply {
+    let wanted = rpc.params["notifications"]["toolsListChanged"]
+        .as_bool()
+        .unwrap_or(false);
+    let tag: serde_json::Value = serde_json::from_str(rpc.id_raw()).unwrap_or_default();
+    let acknowledged = json!({
+        "jsonrpc": "2.0",
+        "method": "notifications/subscriptions/acknowledged",
+        "params": {
+            "_meta": {META_SUBSCRIPTION: tag},
+            "notifications": if wanted { json!({"toolsListChanged": true}) } else { json!({}) },
+        },
+    });
+    let params = json!({"_meta": {META_SUBSCRIPTION: tag}});
+    engine.change_stream(Some(acknowledged.to_string()), params.to_string())
+}
