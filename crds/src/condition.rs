@@ -151,3 +151,129 @@ fn normalised(conditions: &[Condition]) -> Vec<Condition> {
     result.sort_by(|a, b| a.type_.cmp(&b.type_));
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+    use proptest::prelude::*;
+
+    use super::{ConditionDraft, ConditionStatus, MAX_MESSAGE, VIRTUAL_TYPES, clip, find, is, set};
+    use crate::reason::Reason;
+
+    fn at(second: i64) -> Time {
+        Time(Timestamp::from_second(second).unwrap())
+    }
+
+    fn draft(type_: &'static str, status: ConditionStatus, message: &str) -> ConditionDraft {
+        ConditionDraft {
+            type_,
+            status,
+            reason: Reason::Pending,
+            message: message.to_owned(),
+            observed_generation: 3,
+        }
+    }
+
+    /// API: a condition carries the generation that it speaks of.
+    #[test]
+    fn a_new_condition_is_inserted_in_order_of_types() {
+        let list = set(&[], draft("Stalled", ConditionStatus::False, ""), at(1));
+        let list = set(
+            &list,
+            draft("Ready", ConditionStatus::Unknown, "wait"),
+            at(2),
+        );
+
+        assert_eq!(list[0].type_, "Ready");
+        assert_eq!(list[0].observed_generation, Some(3));
+        assert_eq!(list[0].last_transition_time, at(2));
+        assert!(is(&list, "Stalled", ConditionStatus::False));
+        assert!(!is(&list, "Absent", ConditionStatus::False));
+    }
+
+    /// R3.4: a text of any length leaves the status writable.
+    #[test]
+    fn a_message_is_cut_to_what_the_schema_accepts() {
+        let list = set(
+            &[],
+            draft("Ready", ConditionStatus::True, &"ä".repeat(5000)),
+            at(1),
+        );
+
+        assert_eq!(list[0].message.chars().count(), MAX_MESSAGE);
+        assert!(list[0].message.ends_with('…'));
+        assert_eq!(clip("short", 5), "short");
+        assert_eq!(clip("longer", 0), "");
+    }
+
+    fn any_status() -> impl Strategy<Value = ConditionStatus> {
+        prop_oneof![
+            Just(ConditionStatus::True),
+            Just(ConditionStatus::False),
+            Just(ConditionStatus::Unknown),
+        ]
+    }
+
+    fn any_draft() -> impl Strategy<Value = ConditionDraft> {
+        let type_ = (0..VIRTUAL_TYPES.len()).prop_map(|index| VIRTUAL_TYPES[index]);
+        (
+            type_,
+            any_status(),
+            0..Reason::ALL.len(),
+            "[a-c]{0,2}",
+            0..3_i64,
+        )
+            .prop_map(|(type_, status, reason, message, observed_generation)| {
+                ConditionDraft {
+                    type_,
+                    status,
+                    reason: Reason::ALL[reason],
+                    message,
+                    observed_generation,
+                }
+            })
+    }
+
+    /// What a stranger may have left behind: any order, types twice.
+    fn any_list() -> impl Strategy<Value = Vec<Condition>> {
+        let one = (any_draft(), 0..50_i64)
+            .prop_map(|(draft, second)| set(&[], draft, at(second)).remove(0));
+        proptest::collection::vec(one, 0..6)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// Architecture, pure units: at most one per type; lastTransitionTime changes iff
+        /// status changes.
+        #[test]
+        fn a_list_has_each_type_once_and_the_time_changes_with_the_status_alone(
+            old in any_list(),
+            new in any_draft(),
+            second in 100..200_i64,
+        ) {
+            let list = set(&old, new.clone(), at(second));
+
+            let mut types: Vec<&str> = list.iter().map(|c| c.type_.as_str()).collect();
+            prop_assert!(types.is_sorted());
+            types.dedup();
+            prop_assert_eq!(types.len(), list.len());
+            let written = find(&list, new.type_).unwrap();
+            prop_assert_eq!(&written.status, new.status.as_str());
+            prop_assert_eq!(&written.message, &new.message);
+            let before = find(&old, new.type_);
+            let same = before.is_some_and(|c| c.status == new.status.as_str());
+            let expected = if same {
+                before.map(|c| c.last_transition_time.clone()).unwrap()
+            } else {
+                at(second)
+            };
+            prop_assert_eq!(&written.last_transition_time, &expected);
+            for other in old.iter().filter(|c| c.type_ != new.type_) {
+                prop_assert_eq!(find(&list, &other.type_), find(&old, &other.type_));
+            }
+            prop_assert_eq!(&set(&list, new, at(second + 1)), &list);
+        }
+    }
+}

@@ -1,5 +1,10 @@
 //! `MCPServer.spec`: where the server is and how to speak to it.
 
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "two printer columns may share a type"
+)]
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -109,7 +114,7 @@ pub struct ServiceRef {
     /// Name of the Service.
     #[schemars(
         length(min = 1, max = 63),
-        regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
     )]
     pub name: String,
     /// Port of the Service.
@@ -123,7 +128,7 @@ pub struct ServiceRef {
 #[schemars(extend("x-kubernetes-validations" = rules::remote()))]
 pub struct Remote {
     /// Where the server is, for example https://mcp.example.com/mcp.
-    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://[^\s#@]+$"))]
+    #[schemars(length(min = 1, max = 2048))]
     pub url: String,
     /// Accept plain http: everything, credentials included, then travels readable.
     #[serde(default)]

@@ -45,7 +45,23 @@ pub(crate) fn remote() -> Value {
         rule_at(
             ".url",
             "self.url.startsWith('https://') || self.allowInsecure",
-            "url is plain http: use https, or set allowInsecure: true",
+            "url has no https:// scheme: use https, or set allowInsecure: true for http",
+        ),
+        rule_at(
+            ".url",
+            "self.url.startsWith('https://') || self.url.startsWith('http://')",
+            "url must begin with https:// or http://",
+        ),
+        rule_at(
+            ".url",
+            "!self.url.matches('^[a-z]+://[^/?#]*@')",
+            "url holds a user name or a password, which all readers of the object could see: \
+             remove them",
+        ),
+        rule_at(
+            ".url",
+            "!self.url.contains('#')",
+            "url has a fragment: remove it from the # on"
         ),
     ])
 }
@@ -151,6 +167,11 @@ pub(crate) fn virtual_spec() -> Value {
             ".publicURL",
             "!has(self.publicURL) || isURL(self.publicURL)",
             "publicURL cannot be parsed: write it as https://host[:port]/path",
+        ),
+        rule_at(
+            ".publicURL",
+            "!has(self.publicURL) || self.publicURL.matches('^https?://[^/?#@]+(/[^?#]*)?$')",
+            "publicURL must be an http or https URL without user name, query or fragment",
         ),
         rule_at(
             ".minReadyBackends",

@@ -1,6 +1,11 @@
 //! `VirtualMCPServer.spec`: which servers, how their names are joined, how the
 //! gateway runs.
 
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "two printer columns may share a type"
+)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
@@ -78,7 +83,7 @@ pub struct VirtualMCPServerSpec {
     pub drain_seconds: i32,
     /// Canonical URL of the endpoint; the Service's if absent. Its host is allowed.
     #[serde(rename = "publicURL", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://[^\s?#@]+$"))]
+    #[schemars(length(min = 1, max = 2048))]
     pub public_url: Option<String>,
     /// Host headers to accept beside the Service's names and publicURL's host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,1 +1,0 @@
-//! What `discover` promises, by example and by property.
