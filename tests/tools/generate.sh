@@ -1,12 +1,10 @@
 #!/usr/bin/env bash
-# Writes everything that is generated: crds/*.yaml from the Rust types, the copies of them in the
-# chart, and deploy/install.yaml from the charts. tests/tests/charts.rs fails when one is stale.
+# Writes everything that is generated: crds/*.yaml from the Rust types, then what is derived from
+# them and from the charts. Tests fail when one of the files is stale.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 helm=$(tests/tools/build.sh --path helm)/helm
-target="${CARGO_TARGET_DIR:-target}"
-
-cargo build --quiet --workspace --bins
-"$target/debug/crdgen"
-"$target/debug/render" --helm "$helm"
+cargo run --quiet -p vmcp-crds --bin crdgen
+tests/tools/render.sh "$helm" .
+git status --short crds charts deploy
