@@ -1,5 +1,13 @@
-//! Placeholder.
+//! What the behaviour tests of vmcp are made of.
+//!
+//! Owns the harnesses that several tests share: the real Kubernetes control plane, the programs
+//! that they start, the scriptable backend, the readers of this checkout. It must never be used by
+//! a program that is shipped. A harness is no test: it reports errors, and the test decides.
 
 pub mod backend;
+pub mod controlplane;
+pub mod eventually;
 pub mod imports;
+pub mod process;
+pub mod raw;
 pub mod sources;

@@ -22,7 +22,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 export DEBIAN_FRONTEND=noninteractive
 install() {
-    # policy-rc.d semantics: the package's service must not start by itself on a developer's machine.
+    # RUNLEVEL=1 keeps the package from starting its service on a developer's machine.
     RUNLEVEL=1 apt-get install --yes --quiet --no-install-recommends prometheus </dev/null
 }
 echo "debian: installing prometheus (for ${missing[*]})" >&2
