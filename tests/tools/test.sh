@@ -70,6 +70,7 @@ suites | sort | awk '{ printf "      %-44s %5d run %4d failed\n", $1, $2, $3 }'
 expected() {
     for package in vmcp-core vmcp-crds vmcp vmcp-operator; do echo "$package"; done
     for file in tests/tests/*.rs; do echo "vmcp-tests::$(basename "$file" .rs)"; done
+    for folder in tests/tests/*/main.rs; do echo "vmcp-tests::$(basename "${folder%/main.rs}")"; done
 }
 empty=0
 while read -r name; do
