@@ -2,6 +2,8 @@
 //!
 //! What the API server makes of them is proven in `admission.rs`.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod walk;
 
 use serde_json::{Value, json};
@@ -283,11 +285,14 @@ fn embedded_types_have_no_field_outside_their_allow_list() {
         "hostPath",
         "resourceFieldRef",
         "fileKeyRef",
-        "\"claims\"",
+        "claims",
         "namespaceSelector",
         "csi",
     ] {
-        assert!(!text.contains(banned), "{banned} is in a schema");
+        assert!(
+            !text.contains(&format!("\"{banned}\":")),
+            "{banned} is in a schema"
+        );
     }
-    assert!(text.contains("secretKeyRef"), "the search looks at nothing");
+    assert!(text.contains("\"secretKeyRef\":"), "the search looks at nothing");
 }
