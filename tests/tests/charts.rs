@@ -1,0 +1,378 @@
+//! The charts and what is rendered from them: valid, fresh, accepted by the real API server, and
+//! with no right beyond what api.md grants.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use vmcp_tests::{controlplane, sources};
+
+/// What the operator may hold at most: (API group, resource, verb).
+const OPERATOR_TUPLES: usize = 60;
+/// What a gateway may hold at most.
+const GATEWAY_TUPLES: usize = 12;
+
+/// One right: API group, resource, verb.
+type Tuple = (String, String, String);
+
+fn root() -> PathBuf {
+    sources::root().unwrap()
+}
+
+fn chart(name: &str) -> String {
+    root()
+        .join("charts")
+        .join(name)
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
+fn helm_path() -> PathBuf {
+    let build = root().join("tests/tools/build.sh");
+    let output = Command::new(build)
+        .args(["--find", "helm"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    Path::new(text(&output.stdout).trim()).join("helm")
+}
+
+fn helm(arguments: &[&str]) -> Output {
+    Command::new(helm_path()).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The rendered YAML of the operator's chart; `--set` arguments in `values`.
+fn rendered(namespace: &str, values: &[&str]) -> String {
+    let chart = chart("vmcp-operator");
+    let mut arguments = vec![
+        "template",
+        "vmcp-operator",
+        &chart,
+        "--namespace",
+        namespace,
+    ];
+    for value in values {
+        arguments.extend(["--set", value]);
+    }
+    let output = helm(&arguments);
+    assert!(
+        output.status.success(),
+        "{values:?}: {}",
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+fn documents(yaml: &str) -> Vec<Value> {
+    let all: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
+    all.into_iter()
+        .filter(|document| !document.is_null())
+        .collect()
+}
+
+fn of_kind<'a>(objects: &'a [Value], kinds: &[&str]) -> Vec<&'a Value> {
+    objects
+        .iter()
+        .filter(|object| kinds.contains(&object["kind"].as_str().unwrap()))
+        .collect()
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    items
+        .iter()
+        .map(|item| item.as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// The rules of every role for which `is_meant` holds of its name.
+fn rules(objects: &[Value], is_meant: impl Fn(&str) -> bool) -> Vec<Value> {
+    of_kind(objects, &["Role", "ClusterRole"])
+        .into_iter()
+        .filter(|role| is_meant(role["metadata"]["name"].as_str().unwrap()))
+        .flat_map(|role| role["rules"].as_array().unwrap().clone())
+        .collect()
+}
+
+fn tuples(rules: &[Value]) -> BTreeSet<Tuple> {
+    let mut found = BTreeSet::new();
+    for rule in rules {
+        assert!(
+            rule["nonResourceURLs"].is_null(),
+            "a right outside of the API's objects: {rule}"
+        );
+        for group in strings(&rule["apiGroups"]) {
+            for resource in strings(&rule["resources"]) {
+                for verb in strings(&rule["verbs"]) {
+                    found.insert((group.clone(), resource.clone(), verb));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Values that change every branch of the templates.
+const VALUE_SETS: &[&[&str]] = &[
+    &[],
+    &["watchNamespaces={team-a,team-b}", "logFormat=text"],
+    &[
+        "replicas=3",
+        "image.registry=registry.example",
+        "image.tag=1.2.3",
+        "gatewayImage.registry=registry.example",
+        "imagePullSecrets[0].name=pull",
+        "serviceAccount.annotations.a=b",
+        "podAnnotations.a=b",
+        "podLabels.a=b",
+        "nodeSelector.disk=fast",
+        "tolerations[0].key=dedicated",
+        "tolerations[0].operator=Exists",
+        "topologySpreadConstraints[0].maxSkew=1",
+        "topologySpreadConstraints[0].topologyKey=zone",
+        "topologySpreadConstraints[0].whenUnsatisfiable=ScheduleAnyway",
+        "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].key=disk",
+        "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].operator=Exists",
+        "priorityClassName=system-cluster-critical",
+        "metricsService.annotations.a=b",
+    ],
+];
+
+/// Build 4: helm finds nothing to complain about in either chart.
+#[test]
+fn both_charts_pass_helm_lint() {
+    for name in ["vmcp-operator", "vmcp-operator-crds"] {
+        let output = helm(&["lint", "--strict", &chart(name)]);
+
+        assert!(
+            output.status.success(),
+            "{}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+    }
+}
+
+/// Build 8: a value that does not exist or cannot be is refused by name, not ignored.
+#[test]
+fn a_wrong_value_is_refused_by_name() {
+    for (value, named) in [
+        ("replicas=0", "replicas"),
+        ("watchNamespace={a}", "watchNamespace"),
+        ("logFormat=xml", "logFormat"),
+        ("watchNamespaces={Not A Name}", "watchNamespaces"),
+    ] {
+        let output = helm(&[
+            "template",
+            "vmcp-operator",
+            &chart("vmcp-operator"),
+            "--set",
+            value,
+        ]);
+
+        let complaint = text(&output.stderr);
+        assert!(!output.status.success(), "{value} was accepted");
+        assert!(complaint.contains(named), "{value}: {complaint}");
+    }
+}
+
+/// Build 4: `deploy/install.yaml` and the chart's copies of the CRDs are what `make generate`
+/// would write now.
+#[test]
+fn rendered_files_are_fresh() {
+    let fresh = tempfile::tempdir().unwrap();
+    let output = Command::new(root().join("tests/tools/render.sh"))
+        .args([helm_path().as_path(), fresh.path()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+
+    for folder in ["deploy", "charts/vmcp-operator-crds/files"] {
+        assert_eq!(
+            files(&fresh.path().join(folder)),
+            files(&root().join(folder)),
+            "{folder} is stale: run `make generate`"
+        );
+    }
+}
+
+/// The YAML files of a folder: name and text.
+fn files(folder: &Path) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .map(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, std::fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Build 4: the chart installs the very definitions of crds/, and marks them to be kept.
+#[test]
+fn the_chart_of_the_crds_adds_nothing_but_the_keep_annotation() {
+    let plain: Vec<Value> = files(&root().join("crds"))
+        .iter()
+        .flat_map(|(_, yaml)| documents(yaml))
+        .collect();
+    let render = |keep: &str| {
+        let output = helm(&[
+            "template",
+            "crds",
+            &chart("vmcp-operator-crds"),
+            "--set",
+            keep,
+        ]);
+        documents(&text(&output.stdout))
+    };
+
+    assert_eq!(plain.len(), 2);
+    assert_eq!(render("keep=false"), plain);
+    let mut kept = render("keep=true");
+    for crd in &mut kept {
+        let annotations = crd["metadata"]
+            .as_object_mut()
+            .unwrap()
+            .shift_remove("annotations");
+        assert_eq!(
+            annotations,
+            Some(serde_json::json!({"helm.sh/resource-policy": "keep"}))
+        );
+    }
+    assert_eq!(kept, plain);
+}
+
+/// Build 4 and api.md "RBAC": the rights are counted, and none is of the kinds that are ruled out.
+#[test]
+fn rights_are_few_and_none_reads_a_secret() {
+    for values in VALUE_SETS {
+        let objects = documents(&rendered("vmcp-system", values));
+        let gateway = rules(&objects, |name| name == "vmcp-gateway");
+        let operator = rules(&objects, |name| name != "vmcp-gateway");
+
+        let (operator_count, gateway_count) = (tuples(&operator).len(), tuples(&gateway).len());
+        println!("operator {operator_count} tuples, gateway {gateway_count} tuples");
+        assert!(
+            (1..=OPERATOR_TUPLES).contains(&operator_count),
+            "{operator_count}"
+        );
+        assert!(
+            (1..=GATEWAY_TUPLES).contains(&gateway_count),
+            "{gateway_count}"
+        );
+        for rule in operator.iter().chain(&gateway) {
+            assert_harmless(rule);
+        }
+    }
+}
+
+fn assert_harmless(rule: &Value) {
+    let (resources, verbs) = (strings(&rule["resources"]), strings(&rule["verbs"]));
+    let words = [
+        strings(&rule["apiGroups"]),
+        resources.clone(),
+        verbs.clone(),
+    ]
+    .concat();
+    for word in &words {
+        assert!(!word.contains('*'), "a wildcard: {rule}");
+    }
+    for ruled_out in [
+        "pods/exec",
+        "pods/attach",
+        "pods/log",
+        "pods/ephemeralcontainers",
+    ] {
+        assert!(
+            !resources.iter().any(|r| r == ruled_out),
+            "{ruled_out}: {rule}"
+        );
+    }
+    for ruled_out in ["impersonate", "escalate", "deletecollection"] {
+        assert!(!verbs.iter().any(|v| v == ruled_out), "{ruled_out}: {rule}");
+    }
+    if resources.iter().any(|resource| resource == "secrets") {
+        assert_eq!(
+            verbs,
+            ["create"],
+            "a Secret may be made, never read: {rule}"
+        );
+    }
+    if verbs.iter().any(|verb| verb == "bind") {
+        assert_eq!(strings(&rule["resourceNames"]), ["vmcp-gateway"], "{rule}");
+    }
+}
+
+/// Build 4 and api.md "RBAC": with a list of namespaces nothing is granted outside of them.
+#[test]
+fn a_list_of_namespaces_grants_nothing_for_the_cluster() {
+    let objects = documents(&rendered(
+        "vmcp-system",
+        &["watchNamespaces={team-a,team-b}"],
+    ));
+
+    assert!(of_kind(&objects, &["ClusterRole", "ClusterRoleBinding"]).is_empty());
+    let places: BTreeSet<&str> = of_kind(&objects, &["Role", "RoleBinding"])
+        .iter()
+        .map(|role| role["metadata"]["namespace"].as_str().unwrap())
+        .collect();
+    assert_eq!(places, BTreeSet::from(["team-a", "team-b", "vmcp-system"]));
+    let own = of_kind(&objects, &["Role"])
+        .into_iter()
+        .filter(|role| role["metadata"]["namespace"] == "vmcp-system")
+        .map(|role| role["metadata"]["name"].as_str().unwrap())
+        .collect::<Vec<_>>();
+    assert_eq!(own, ["vmcp-operator-leader-election"]);
+}
+
+/// Build 4: the real API server accepts every object of the chart in every form, and the pods pass
+/// the restricted profile.
+#[tokio::test]
+async fn the_api_server_accepts_the_chart_under_the_restricted_profile() {
+    let plane = controlplane::shared().await;
+    let namespace = plane.namespace("charts").await;
+    let profile = "pod-security.kubernetes.io/warn=restricted";
+    plane.kubectl(&["label", "namespace", namespace.name(), profile]);
+
+    for values in VALUE_SETS {
+        if values
+            .iter()
+            .any(|value| value.starts_with("watchNamespaces"))
+        {
+            continue;
+        }
+        let yaml = rendered(namespace.name(), values);
+        let output = dry_run(&plane, &yaml);
+
+        assert!(
+            output.status.success(),
+            "{values:?}: {}",
+            text(&output.stderr)
+        );
+        assert!(
+            !text(&output.stderr).contains("Warning"),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+    let careless =
+        rendered(namespace.name(), &[]).replace("runAsNonRoot: true", "runAsNonRoot: false");
+    let output = dry_run(&plane, &careless);
+    assert!(
+        text(&output.stderr).contains("would violate PodSecurity"),
+        "{}",
+        text(&output.stderr)
+    );
+}
