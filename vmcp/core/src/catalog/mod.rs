@@ -1,0 +1,25 @@
+//! What backends offer and what clients see of it.
+//!
+//! Owns the catalogue of one backend, the merge of many, conflicts, list pages and their cursors,
+//! and when a catalogue is read again. Entries stay raw: only the name is ever set (T22). Never
+//! drops a good entry for a bad neighbour (T14).
+
+mod cache;
+mod conflict;
+mod cursor;
+mod diff;
+mod entry;
+mod hash;
+mod merge;
+mod pages;
+mod published;
+
+pub use cache::{CatalogAge, Hint, NEGATIVE_TTL, POSITIVE_TTL, should_refresh};
+pub use conflict::{Conflict, ConflictPolicy, ConflictStrategy, Resolution};
+pub use cursor::{Cursor, CursorError};
+pub use diff::{Diff, apply, diff};
+pub use entry::{Catalog, Entry};
+pub use hash::CatalogHash;
+pub use merge::{ExposedTool, Member, Merged, merge};
+pub use pages::{CacheScope, PageStyle, Pages, locate, tools_page};
+pub use published::{CatalogPolicy, published};

@@ -1,0 +1,315 @@
+//! Surgery on raw JSON objects: one member changes, every other byte stays (T22).
+//!
+//! Owns finding, replacing, adding and removing of members at the top level of an object. Never
+//! looks inside a value and never reformats one. Meant for objects that a JSON parser has seen;
+//! anything else is refused or left as it is, and never makes it panic.
+//!
+//! Where a key stands twice the first one counts, for every function here. Replacing drops the
+//! later ones, so that whoever reads the result next cannot see another value than was decided on.
+
+use std::ops::Range;
+
+/// The text is no JSON object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RawError {
+    #[error("not a JSON object")]
+    NotAnObject,
+    #[error("the object has no such member")]
+    NoSuchMember,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    /// Quotes included.
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
+#[derive(Debug)]
+struct Object<'a> {
+    text: &'a str,
+    /// Just after the opening brace.
+    inside: usize,
+    members: Vec<Member>,
+}
+
+/// The raw value of a member.
+#[must_use]
+pub fn top_level<'a>(obj: &'a str, key: &str) -> Option<&'a str> {
+    let mut scanner = Scanner::open(obj)?;
+    while let Some(member) = scanner.next_member()? {
+        if key_is(&obj[member.key], key) {
+            return Some(&obj[member.value]);
+        }
+    }
+    None
+}
+
+/// The members of an object in order: raw key (quotes included) and raw value.
+///
+/// # Errors
+/// When `obj` is no object.
+pub fn members(obj: &str) -> Result<Vec<(&str, &str)>, RawError> {
+    let object = Object::scan(obj)?;
+    Ok(object
+        .members
+        .into_iter()
+        .map(|m| (&obj[m.key], &obj[m.value]))
+        .collect())
+}
+
+/// The object with another value for a member that it has.
+///
+/// # Errors
+/// When `obj` is no object or has no such member.
+pub fn replace_top_level(obj: &str, key: &str, new_raw: &str) -> Result<String, RawError> {
+    let object = Object::scan(obj)?;
+    if !object.has(key) {
+        return Err(RawError::NoSuchMember);
+    }
+    Ok(object.rebuild(&[(key, new_raw)], &[]))
+}
+
+/// The object with these members appended, but for those that it has already. A text that is no
+/// object is returned as it is.
+#[must_use]
+pub fn with_members(obj: &str, members: &[(&str, &str)]) -> String {
+    match Object::scan(obj) {
+        Ok(object) => object.append(members),
+        Err(_) => obj.to_owned(),
+    }
+}
+
+/// The object with these members, replaced where it has them and appended where not. A text that is
+/// no object is returned as it is.
+#[must_use]
+pub fn set_members(obj: &str, members: &[(&str, &str)]) -> String {
+    match Object::scan(obj) {
+        Ok(object) => with_members(&object.rebuild(members, &[]), members),
+        Err(_) => obj.to_owned(),
+    }
+}
+
+/// The object without these members. A text that is no object is returned as it is.
+#[must_use]
+pub fn without_members(obj: &str, keys: &[&str]) -> String {
+    match Object::scan(obj) {
+        Ok(object) => object.rebuild(&[], keys),
+        Err(_) => obj.to_owned(),
+    }
+}
+
+/// Is `raw_key`, quotes included, this key? Escapes count as what they mean.
+fn key_is(raw_key: &str, key: &str) -> bool {
+    match raw_key.get(1..raw_key.len() - 1) {
+        Some(inner) if !inner.contains('\\') => inner == key,
+        _ => serde_json::from_str::<String>(raw_key).is_ok_and(|decoded| decoded == key),
+    }
+}
+
+impl<'a> Object<'a> {
+    fn scan(text: &'a str) -> Result<Self, RawError> {
+        let mut scanner = Scanner::open(text).ok_or(RawError::NotAnObject)?;
+        let inside = scanner.at;
+        let mut members = Vec::new();
+        while let Some(member) = scanner.next_member().ok_or(RawError::NotAnObject)? {
+            members.push(member);
+        }
+        if !scanner.at_end() {
+            return Err(RawError::NotAnObject);
+        }
+        Ok(Self {
+            text,
+            inside,
+            members,
+        })
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.members
+            .iter()
+            .any(|member| key_is(&self.text[member.key.clone()], key))
+    }
+
+    /// The text with some values replaced and some members left out.
+    fn rebuild(&self, replace: &[(&str, &str)], remove: &[&str]) -> String {
+        let (Some(first), Some(last)) = (self.members.first(), self.members.last()) else {
+            return self.text.to_owned();
+        };
+        let grown: usize = replace.iter().map(|(_, raw)| raw.len()).sum();
+        let mut out = String::with_capacity(self.text.len() + grown);
+        out.push_str(&self.text[..first.key.start]);
+        let mut done = vec![false; replace.len()];
+        let mut kept = 0_usize;
+        let mut gap = first.key.start;
+        for member in &self.members {
+            // The bytes between the member before, whoever that was, and this one.
+            let separator = gap..member.key.start;
+            gap = member.value.end;
+            let raw_key = &self.text[member.key.clone()];
+            let new = replace.iter().position(|(key, _)| key_is(raw_key, key));
+            if remove.iter().any(|key| key_is(raw_key, key)) || new.is_some_and(|at| done[at]) {
+                continue;
+            }
+            if kept > 0 {
+                out.push_str(&self.text[separator]);
+            }
+            kept += 1;
+            match new {
+                Some(at) => {
+                    out.push_str(&self.text[member.key.start..member.value.start]);
+                    out.push_str(replace[at].1);
+                    done[at] = true;
+                }
+                None => out.push_str(&self.text[member.key.start..member.value.end]),
+            }
+        }
+        out.push_str(&self.text[last.value.end..]);
+        out
+    }
+
+    fn append(&self, members: &[(&str, &str)]) -> String {
+        let at = self
+            .members
+            .last()
+            .map_or(self.inside, |last| last.value.end);
+        let mut out = self.text[..at].to_owned();
+        let mut first = self.members.is_empty();
+        for (index, (key, raw)) in members.iter().enumerate() {
+            let twice = members[..index].iter().any(|(earlier, _)| earlier == key);
+            if twice || self.has(key) {
+                continue;
+            }
+            if !first {
+                out.push(',');
+            }
+            first = false;
+            out.push_str(&super::quote(key));
+            out.push(':');
+            out.push_str(raw);
+        }
+        out.push_str(&self.text[at..]);
+        out
+    }
+}
+
+/// Walks an object. All positions that it hands out lie beside ASCII bytes, so slicing is sound for
+/// any text.
+struct Scanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    first: bool,
+}
+
+impl<'a> Scanner<'a> {
+    fn open(text: &'a str) -> Option<Self> {
+        let mut scanner = Self {
+            bytes: text.as_bytes(),
+            at: 0,
+            first: true,
+        };
+        scanner.skip_space();
+        scanner.expect(b'{')?;
+        Some(scanner)
+    }
+
+    /// The next member; `Some(None)` after the closing brace; `None` where it is no object.
+    #[expect(clippy::option_option, reason = "an end and an error are two things")]
+    fn next_member(&mut self) -> Option<Option<Member>> {
+        self.skip_space();
+        if self.peek()? == b'}' {
+            self.at += 1;
+            return Some(None);
+        }
+        if !self.first {
+            self.expect(b',')?;
+            self.skip_space();
+        }
+        self.first = false;
+        let key = self.at;
+        self.skip_string()?;
+        let key = key..self.at;
+        self.skip_space();
+        self.expect(b':')?;
+        self.skip_space();
+        let value = self.at;
+        self.skip_value()?;
+        Some(Some(Member {
+            key,
+            value: value..self.at,
+        }))
+    }
+
+    fn at_end(&mut self) -> bool {
+        self.skip_space();
+        self.at == self.bytes.len()
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn skip_string(&mut self) -> Option<()> {
+        self.expect(b'"')?;
+        loop {
+            let byte = self.peek()?;
+            self.at += 1;
+            match byte {
+                b'"' => return Some(()),
+                b'\\' => {
+                    self.peek().filter(u8::is_ascii)?;
+                    self.at += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn skip_value(&mut self) -> Option<()> {
+        match self.peek()? {
+            b'"' => self.skip_string(),
+            b'{' | b'[' => self.skip_nested(),
+            _ => self.skip_scalar(),
+        }
+    }
+
+    fn skip_scalar(&mut self) -> Option<()> {
+        let start = self.at;
+        while !matches!(
+            self.peek()?,
+            b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r'
+        ) {
+            self.at += 1;
+        }
+        (self.at > start).then_some(())
+    }
+
+    fn skip_nested(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            match self.peek()? {
+                b'"' => {
+                    self.skip_string()?;
+                    continue;
+                }
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return Some(());
+            }
+        }
+    }
+}

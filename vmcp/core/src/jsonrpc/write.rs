@@ -1,0 +1,61 @@
+//! Writing an envelope around raw JSON.
+
+use super::{RequestId, RpcError, quote};
+
+/// A response with a result. `result_raw` is one JSON value and is not looked at.
+#[must_use]
+pub fn write_result(id: &RequestId, result_raw: &str) -> Vec<u8> {
+    let id = id.to_raw();
+    let mut out = Vec::with_capacity(result_raw.len() + id.len() + 40);
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(br#","result":"#);
+    out.extend_from_slice(result_raw.as_bytes());
+    out.push(b'}');
+    out
+}
+
+/// A response with an error.
+#[must_use]
+pub fn write_error(id: &RequestId, error: &RpcError) -> Vec<u8> {
+    let data = error
+        .data_raw()
+        .map(|data| format!(",\"data\":{data}"))
+        .unwrap_or_default();
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":{},"message":{}{data}}}}}"#,
+        id.to_raw(),
+        error.code,
+        quote(&error.message),
+    )
+    .into_bytes()
+}
+
+/// A request. `params_raw` is one JSON object.
+#[must_use]
+pub fn write_request(id: &RequestId, method: &str, params_raw: Option<&str>) -> Vec<u8> {
+    let head = format!(
+        r#"{{"jsonrpc":"2.0","id":{},"method":{}"#,
+        id.to_raw(),
+        quote(method)
+    );
+    finish(head, params_raw)
+}
+
+/// A notification. `params_raw` is one JSON object.
+#[must_use]
+pub fn write_notification(method: &str, params_raw: Option<&str>) -> Vec<u8> {
+    finish(
+        format!(r#"{{"jsonrpc":"2.0","method":{}"#, quote(method)),
+        params_raw,
+    )
+}
+
+fn finish(mut head: String, params_raw: Option<&str>) -> Vec<u8> {
+    if let Some(params) = params_raw {
+        head.push_str(",\"params\":");
+        head.push_str(params);
+    }
+    head.push('}');
+    head.into_bytes()
+}

@@ -1,0 +1,99 @@
+//! Every limit of the gateway, with its reason.
+//!
+//! Owns the numbers that shared components must agree on. Never enforces one: whoever holds the
+//! bytes or the clock does. Exists so that no limit hides in the code that happens to apply it.
+
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// A request body: far above any tool call, small enough to buffer for each connection.
+pub const REQUEST_BODY: usize = 4 * MIB;
+/// A backend's response. Longer ones become a typed error, never cut JSON.
+pub const BACKEND_RESPONSE: usize = 16 * MIB;
+/// One server-sent event, which must be held whole before it is understood.
+pub const SSE_EVENT: usize = 4 * MIB;
+/// All request headers together; answered with 431.
+pub const HEADER_BYTES: usize = 32 * KIB;
+/// Number of request headers; answered with 431.
+pub const HEADER_COUNT: usize = 100;
+/// The reply to a liveness check: a discovery or a ping is never this long.
+pub const LIVENESS_BODY: usize = 64 * KIB;
+/// Brackets inside each other: above what any client sends, below what any parser overflows at.
+pub const JSON_DEPTH: usize = 64;
+
+/// A client that sends its headers slower than this holds a connection for nothing.
+pub const HEADER_READ: Duration = Duration::from_secs(5);
+/// A body of [`REQUEST_BODY`] over a slow line.
+pub const REQUEST_UPLOAD: Duration = Duration::from_secs(30);
+/// A call, end to end, where the spec of the backend says nothing.
+pub const CALL: Duration = Duration::from_secs(300);
+/// A call, end to end, at most.
+pub const CALL_MAX: Duration = Duration::from_secs(3_600);
+/// Name look-up and connection to a backend, where its spec says nothing.
+pub const CONNECT: Duration = Duration::from_secs(5);
+/// An idle connection of a client: longer than load balancers keep theirs.
+pub const CLIENT_IDLE: Duration = Duration::from_secs(120);
+/// An idle connection to a backend: below the 5 s that the commonest server keeps its own.
+pub const BACKEND_IDLE: Duration = Duration::from_secs(4);
+/// Idle for less than this, a connection is trusted with a call that must not be repeated.
+pub const UNREPEATABLE_IDLE: Duration = Duration::from_secs(1);
+/// A backend silent for this long turns the reply into server-sent events with comments.
+pub const BACKEND_SILENCE: Duration = Duration::from_secs(10);
+/// Between comments on a silent stream: below the usual 30 s and 60 s of proxies.
+pub const SSE_COMMENT: Duration = Duration::from_secs(15);
+
+/// Streams of one HTTP/2 connection.
+pub const HTTP2_STREAMS: u32 = 100;
+/// Client connections; above it 503.
+pub const CONNECTIONS: usize = 16_384;
+/// Sessions with state in one pod.
+pub const MAX_SESSIONS: usize = 10_000;
+/// State of a session nobody used for this long is dropped; its id stays good.
+pub const SESSION_IDLE: Duration = Duration::from_secs(600);
+/// After this the id is no longer good.
+pub const SESSION_MAX_AGE: Duration = Duration::from_secs(86_400);
+/// Bytes of encoded session claims: they travel in a header with each request.
+pub const SESSION_CLAIMS: usize = 4 * KIB;
+
+/// Calls under way at one backend.
+pub const IN_FLIGHT: usize = 100;
+/// Of those, at most this many for one principal.
+pub const IN_FLIGHT_PRINCIPAL: usize = IN_FLIGHT / 2;
+/// Calls that wait for a free place.
+pub const QUEUE: usize = 32;
+/// How long they wait.
+pub const QUEUE_WAIT: Duration = Duration::from_secs(1);
+/// Messages of one JSON-RPC batch, where 2025-03-26 was negotiated.
+pub const BATCH: usize = 100;
+/// Redirects that are followed: none, they would carry credentials elsewhere.
+pub const REDIRECTS: usize = 0;
+
+/// Pages of one backend's list: a cursor that never ends stops here.
+pub const CATALOG_PAGES: usize = 100;
+/// Entries of one backend's list.
+pub const CATALOG_ENTRIES: usize = 10_000;
+/// Description of one entry.
+pub const DESCRIPTION: usize = 64 * KIB;
+/// Exposed names above this draw a warning: the commonest client limit.
+pub const NAME_WARN: usize = 64;
+/// Exposed names above this are hidden: the specification's limit.
+pub const NAME_MAX: usize = 128;
+/// Entries of one page that we serve.
+pub const PAGE_ENTRIES: usize = 1_000;
+/// Bytes of entries of one page that we serve.
+pub const PAGE_BYTES: usize = MIB;
+/// A cursor that a client may send back; ours are far shorter.
+pub const CURSOR: usize = 2 * KIB;
+/// `ttlMs` that we promise at most: a client's copy may be this old.
+pub const LIST_TTL: Duration = Duration::from_secs(60);
+
+/// Transitions kept for each backend (R1.13).
+pub const TRANSITIONS: usize = 50;
+/// Foreign text in a log line (R3.4).
+pub const LOG_TEXT: usize = 512;
+/// Foreign text in a status or in an error for a client (R3.4).
+pub const STATUS_TEXT: usize = 256;
+/// `Retry-After` is obeyed up to this.
+pub const RETRY_AFTER: Duration = Duration::from_secs(300);

@@ -1,0 +1,78 @@
+//! `params._meta` of the modern era: what each request says about its client.
+
+use std::borrow::Cow;
+
+use crate::jsonrpc::{quote, raw};
+
+pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+pub const PROGRESS_TOKEN: &str = "progressToken";
+
+/// The members of `_meta` that are routed or decided on; raw where they only pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModernMeta<'a> {
+    pub protocol_version: Cow<'a, str>,
+    /// A raw object. Required by the specification; `None` is the caller's error to tell.
+    pub client_capabilities_raw: Option<&'a str>,
+    pub client_info_raw: Option<&'a str>,
+    pub log_level_raw: Option<&'a str>,
+    pub progress_token_raw: Option<&'a str>,
+}
+
+impl<'a> ModernMeta<'a> {
+    /// From raw `params`. `None` where they name no protocol version: that is no modern request.
+    #[must_use]
+    pub fn parse(params: &'a str) -> Option<Self> {
+        let meta = raw::top_level(params, "_meta")?;
+        let version = raw::top_level(meta, PROTOCOL_VERSION)?;
+        let object = |key| raw::top_level(meta, key).filter(|raw| raw.starts_with('{'));
+        Some(Self {
+            protocol_version: string(version)?,
+            client_capabilities_raw: object(CLIENT_CAPABILITIES),
+            client_info_raw: object(CLIENT_INFO),
+            log_level_raw: raw::top_level(meta, LOG_LEVEL),
+            progress_token_raw: raw::top_level(meta, PROGRESS_TOKEN),
+        })
+    }
+}
+
+/// Raw `params` with members set in their `_meta`; everything else in both stays.
+#[must_use]
+pub fn with_meta(params: Option<&str>, members: &[(&str, &str)]) -> String {
+    let params = params.unwrap_or("{}");
+    let meta = raw::top_level(params, "_meta")
+        .filter(|raw| raw.starts_with('{'))
+        .unwrap_or("{}");
+    let meta = raw::set_members(meta, members);
+    raw::set_members(params, &[("_meta", &meta)])
+}
+
+/// Raw `params` as a modern backend demands them: protocol version and capabilities, and who asks.
+#[must_use]
+pub fn modern_params(
+    params: Option<&str>,
+    version: super::ProtocolVersion,
+    capabilities_raw: &str,
+    client_info_raw: Option<&str>,
+) -> String {
+    let version = quote(version.as_str());
+    let mut members = vec![
+        (PROTOCOL_VERSION, &*version),
+        (CLIENT_CAPABILITIES, capabilities_raw),
+    ];
+    members.extend(client_info_raw.map(|info| (CLIENT_INFO, info)));
+    with_meta(params, &members)
+}
+
+fn string(raw: &str) -> Option<Cow<'_, str>> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
+}
