@@ -1,0 +1,203 @@
+//! Requests of legacy clients: revisions up to 2025-11-25.
+//!
+//! Owns the handshake, the session rules and the dispatch by method. `initialize` touches no
+//! backend. An id that is not ours is 404 and nothing else (T10).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use vmcp_core::jsonrpc::{Notification, Request, RequestId, RpcError};
+use vmcp_core::limits;
+use vmcp_core::mcp::error::code;
+use vmcp_core::mcp::{
+    Era, ProtocolVersion, ServerInfo, initialize_result, known_method, method,
+};
+use vmcp_core::session::SessionClaims;
+
+use super::Gateway;
+use super::call::Caller;
+use super::message::{Answer, Facts};
+use super::meter::{RequestKind, RequestRecord};
+use super::port::SessionScope;
+use super::session::{Live, SessionError, unix_now};
+
+/// What the gateway offers, in both eras: exactly what it serves.
+pub(super) const CAPABILITIES: &str = r#"{"tools":{"listChanged":true}}"#;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InitializeParams<'a> {
+    #[serde(borrow)]
+    protocol_version: Cow<'a, str>,
+    #[serde(borrow, default)]
+    capabilities: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    client_info: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CancelledParams<'a> {
+    #[serde(borrow)]
+    request_id: &'a RawValue,
+}
+
+impl Gateway {
+    pub(super) async fn legacy_request(&self, facts: &Facts, request: &Request<'_>) -> Answer {
+        let started = Instant::now();
+        if request.method == method::INITIALIZE {
+            let answer = self.initialize(request);
+            self.record(&request.method, RequestKind::Other, started);
+            return answer;
+        }
+        let session = match self.session(facts) {
+            Ok(session) => session,
+            Err(answer) => return answer,
+        };
+        if let Err(answer) = check_version(facts, &request.id) {
+            return answer;
+        }
+        match &*request.method {
+            method::PING => {
+                self.record(&request.method, RequestKind::Other, started);
+                Answer::result(&request.id, "{}")
+            }
+            method::TOOLS_LIST => {
+                let answer = self.list_tools(Era::Legacy, request);
+                self.record(&request.method, RequestKind::List, started);
+                answer
+            }
+            method::TOOLS_CALL => {
+                let guard = session.begin_call(&request.id);
+                let caller = Caller {
+                    era: Era::Legacy,
+                    scope: SessionScope::Client(Arc::clone(&session.id)),
+                    accepts: facts.accepts,
+                    capabilities: session.claims.client_capabilities_raw.as_deref().map(Arc::from),
+                    info: session.claims.client_info_raw.as_deref().map(Arc::from),
+                    cancel: Some(guard),
+                };
+                self.call_tool(caller, request, started).await
+            }
+            other => {
+                self.record(other, RequestKind::Other, started);
+                Answer::error(200, &request.id, &method_not_found(other))
+            }
+        }
+    }
+
+    pub(super) fn legacy_notification(
+        &self,
+        facts: &Facts,
+        notification: &Notification<'_>,
+    ) -> Answer {
+        let session = match self.session(facts) {
+            Ok(session) => session,
+            Err(answer) => return answer,
+        };
+        if notification.method == method::NOTIFICATION_CANCELLED
+            && let Some(params) = notification.params
+            && let Ok(cancelled) = serde_json::from_str::<CancelledParams<'_>>(params.get())
+            && let Some(id) = RequestId::from_raw(cancelled.request_id.get())
+        {
+            session.cancel(&id);
+        }
+        Answer::Empty { status: 202 }
+    }
+
+    /// The session that a request names. Without the header it is a bad request, with an id that
+    /// is not ours it is not found.
+    pub(super) fn session(&self, facts: &Facts) -> Result<Arc<Live>, Answer> {
+        let Some(id) = &facts.session else {
+            let error = RpcError::new(
+                code::INVALID_REQUEST,
+                "header Mcp-Session-Id is missing: send initialize first",
+            );
+            return Err(Answer::error(400, &RequestId::Null, &error));
+        };
+        let uid = Arc::clone(&self.snapshots.current.load().uid);
+        self.sessions.find(id, &uid, unix_now()).ok_or_else(|| {
+            let error = RpcError::new(code::SESSION_NOT_FOUND, "session not found");
+            Answer::error(404, &RequestId::Null, &error)
+        })
+    }
+
+    fn initialize(&self, request: &Request<'_>) -> Answer {
+        let params = request.params.map_or("{}", RawValue::get);
+        let params: InitializeParams<'_> = match serde_json::from_str(params) {
+            Ok(params) => params,
+            Err(error) => {
+                let text = format!("initialize: {error}");
+                return Answer::error(200, &request.id, &RpcError::new(code::INVALID_PARAMS, text));
+            }
+        };
+        let version = ProtocolVersion::parse(&params.protocol_version)
+            .filter(|version| version.era() == Era::Legacy)
+            .unwrap_or(ProtocolVersion::LATEST_LEGACY);
+        let snapshot = self.snapshots.load();
+        let now = unix_now();
+        let claims = SessionClaims {
+            virtual_uid: snapshot.uid.to_string(),
+            client_info_raw: params.client_info.map(|raw| raw.get().to_owned()),
+            client_capabilities_raw: params.capabilities.map(|raw| raw.get().to_owned()),
+            protocol_version: version,
+            issued: now,
+            expires: now + limits::SESSION_MAX_AGE.as_secs(),
+            ..SessionClaims::default()
+        };
+        let session = match self.sessions.open(claims, now) {
+            Ok(session) => session,
+            Err(error) => return Answer::error(200, &request.id, &no_session(error)),
+        };
+        self.meter.sessions(self.sessions.count());
+        let result = initialize_result(version, &server_info(&snapshot.name), CAPABILITIES);
+        match Answer::result(&request.id, &result) {
+            Answer::Json { status, body, .. } => {
+                Answer::Json { status, body, session: Some((*session.id).into()) }
+            }
+            other => other,
+        }
+    }
+
+    pub(super) fn record(&self, method: &str, kind: RequestKind, started: Instant) {
+        self.meter.record(&RequestRecord {
+            method: known_method(method),
+            kind,
+            backend: None,
+            code: "ok",
+            took: started.elapsed(),
+        });
+    }
+}
+
+/// `serverInfo` of the aggregate: the name of the VirtualMCPServer, our version.
+pub(super) fn server_info(name: &str) -> ServerInfo {
+    ServerInfo { name: name.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+}
+
+pub(super) fn method_not_found(method: &str) -> RpcError {
+    RpcError::new(code::METHOD_NOT_FOUND, format!("method not found: {method}"))
+}
+
+fn check_version(facts: &Facts, id: &RequestId) -> Result<(), Answer> {
+    match &facts.protocol_version {
+        None => Ok(()),
+        Some(text) if ProtocolVersion::parse(text).is_some() => Ok(()),
+        Some(text) => {
+            let text = format!("header MCP-Protocol-Version: {text:?} is not supported");
+            Err(Answer::error(400, id, &RpcError::new(code::INVALID_REQUEST, text)))
+        }
+    }
+}
+
+fn no_session(error: SessionError) -> RpcError {
+    let code = match error {
+        SessionError::TooLarge => code::INVALID_PARAMS,
+        SessionError::TooMany | SessionError::Random => code::INTERNAL_ERROR,
+    };
+    RpcError::new(code, error.to_string())
+}

@@ -1,0 +1,43 @@
+//! `tools/list`: a page of the snapshot.
+//!
+//! Owns the choice of the page. Never asks a backend: the pages are serialised when the snapshot is
+//! made, so a list costs the same with one backend or fifty, and with one of them hanging (T20).
+
+use serde_json::value::RawValue;
+
+use vmcp_core::catalog::locate;
+use vmcp_core::jsonrpc::{Request, RpcError, raw};
+use vmcp_core::mcp::Era;
+use vmcp_core::mcp::error::code;
+
+use super::Gateway;
+use super::message::Answer;
+
+impl Gateway {
+    pub(super) fn list_tools(&self, era: Era, request: &Request<'_>) -> Answer {
+        let snapshot = self.snapshots.current.load();
+        let pages = match era {
+            Era::Legacy => &snapshot.tools.legacy,
+            Era::Modern => &snapshot.tools.modern,
+        };
+        let cursor = request
+            .params
+            .map(RawValue::get)
+            .and_then(|params| raw::top_level(params, "cursor"))
+            .filter(|raw| *raw != "null");
+        let at = match cursor {
+            None => Some(0),
+            Some(raw) => serde_json::from_str::<String>(raw)
+                .ok()
+                .and_then(|cursor| locate(&snapshot.tools.cursors, &cursor).ok()),
+        };
+        let page = at.and_then(|at| pages.get(at)).and_then(|page| std::str::from_utf8(page).ok());
+        match page {
+            Some(page) => Answer::result(&request.id, page),
+            None => {
+                let text = "params.cursor is no cursor of this server: list again without one";
+                Answer::error(200, &request.id, &RpcError::new(code::INVALID_PARAMS, text))
+            }
+        }
+    }
+}

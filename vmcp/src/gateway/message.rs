@@ -1,0 +1,70 @@
+//! What crosses between the HTTP edge and the use-cases.
+//!
+//! Owns the request as the edge hands it over and the answer as the edge writes it. Knows status
+//! codes as numbers and headers by meaning; never an HTTP library.
+
+use std::fmt;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures::Stream;
+
+use vmcp_core::jsonrpc::{self, RequestId, RpcError};
+
+/// Reply forms that the client's `Accept` allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepts {
+    JsonOnly,
+    JsonOrEvents,
+}
+
+/// Header facts of one request, decoded as text and not yet judged.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub session: Option<Box<str>>,
+    pub protocol_version: Option<Box<str>>,
+    pub method: Option<Box<str>>,
+    pub name: Option<Box<str>>,
+    pub accepts: Accepts,
+}
+
+/// Whole JSON-RPC messages, one item each; the edge frames them as server-sent events.
+pub type Messages = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+/// What the edge writes back.
+pub enum Answer {
+    /// One JSON body.
+    Json { status: u16, body: Bytes, session: Option<Box<str>> },
+    /// No body: 202 for notifications, 204 for an ended session.
+    Empty { status: u16 },
+    /// A stream that ends with the response, or never for a listener.
+    Events(Messages),
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json { status, body, .. } => {
+                write!(f, "Json({status}, {})", String::from_utf8_lossy(body))
+            }
+            Self::Empty { status } => write!(f, "Empty({status})"),
+            Self::Events(_) => f.write_str("Events"),
+        }
+    }
+}
+
+impl Answer {
+    /// A result with HTTP 200.
+    #[must_use]
+    pub fn result(id: &RequestId, result_raw: &str) -> Self {
+        let body = jsonrpc::write_result(id, result_raw).into();
+        Self::Json { status: 200, body, session: None }
+    }
+
+    /// An error with the given HTTP status.
+    #[must_use]
+    pub fn error(status: u16, id: &RequestId, error: &RpcError) -> Self {
+        let body = jsonrpc::write_error(id, error).into();
+        Self::Json { status, body, session: None }
+    }
+}

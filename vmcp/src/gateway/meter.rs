@@ -1,0 +1,58 @@
+//! What the gateway says about each request, to whoever counts.
+//!
+//! Owns the record and its door. Never labels by tool, URI, principal or session: label sets are
+//! bounded by the catalogue of backends and methods.
+
+use std::fmt;
+use std::time::Duration;
+
+use vmcp_core::id::BackendName;
+
+/// `kind` label of the request histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RequestKind {
+    Call,
+    List,
+    Other,
+}
+
+impl RequestKind {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::List => "list",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// One finished request.
+#[derive(Clone, Debug)]
+pub struct RequestRecord<'a> {
+    /// A known MCP method or `other`.
+    pub method: &'static str,
+    pub kind: RequestKind,
+    pub backend: Option<&'a BackendName>,
+    /// `ok`, `tool_error`, a reason, or `rpc_other`.
+    pub code: &'static str,
+    pub took: Duration,
+}
+
+/// Counts requests. Implemented by the metrics module.
+pub trait RequestMeter: Send + Sync + fmt::Debug + 'static {
+    fn record(&self, record: &RequestRecord<'_>);
+
+    /// The number of live client sessions changed.
+    fn sessions(&self, live: usize);
+}
+
+/// Counts nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoMeter;
+
+impl RequestMeter for NoMeter {
+    fn record(&self, _record: &RequestRecord<'_>) {}
+
+    fn sessions(&self, _live: usize) {}
+}

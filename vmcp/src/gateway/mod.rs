@@ -1,0 +1,144 @@
+//! Use-cases of the gateway: what a client may ask and what it gets.
+//!
+//! Owns the way of one message from a client, in either era, to an answer: from the snapshot where
+//! that is enough, from a backend through [`port::BackendPort`] where it is not. Never speaks HTTP
+//! and never waits for a backend that the request is not about (R4.8).
+
+pub mod message;
+pub mod meter;
+pub mod port;
+pub mod session;
+
+mod adapt;
+mod call;
+mod legacy;
+mod list;
+mod modern;
+mod reply;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use vmcp_core::jsonrpc::{self, Message, RequestId};
+
+use crate::snapshot::SnapshotReader;
+
+use message::{Answer, Facts};
+use meter::RequestMeter;
+use port::BackendPort;
+use session::{Sessions, unix_now};
+
+/// How often idle and expired sessions are looked for; small against the idle time of ten minutes.
+const SWEEP_EVERY: Duration = Duration::from_secs(15);
+
+/// The gateway, without its sockets.
+#[derive(Debug)]
+pub struct Gateway {
+    snapshots: SnapshotReader,
+    port: Arc<dyn BackendPort>,
+    sessions: Sessions,
+    meter: Arc<dyn RequestMeter>,
+    /// Cancelled when the process stops: ends the streams that would otherwise never end.
+    stopping: CancellationToken,
+}
+
+impl Gateway {
+    #[must_use]
+    pub fn new(
+        snapshots: SnapshotReader,
+        port: Arc<dyn BackendPort>,
+        sessions: Sessions,
+        meter: Arc<dyn RequestMeter>,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self { snapshots, port, sessions, meter, stopping }
+    }
+
+    #[must_use]
+    pub fn snapshots(&self) -> &SnapshotReader {
+        &self.snapshots
+    }
+
+    /// A POSTed message.
+    pub async fn post(&self, facts: &Facts, body: &Bytes) -> Answer {
+        let message = match jsonrpc::parse(body) {
+            Ok(message) => message,
+            Err(error) => return Answer::error(400, &RequestId::Null, &error.to_rpc_error()),
+        };
+        if modern::claims(facts, &message) {
+            self.modern(facts, message).await
+        } else {
+            self.legacy(facts, message).await
+        }
+    }
+
+    /// A GET: the stream of notifications of a legacy session.
+    pub fn get(&self, facts: &Facts) -> Answer {
+        let session = match self.session(facts) {
+            Ok(session) => session,
+            Err(answer) => return answer,
+        };
+        if facts.accepts == message::Accepts::JsonOnly {
+            return Answer::Empty { status: 405 };
+        }
+        Answer::Events(watch::list_changed(
+            self.snapshots.clone(),
+            session,
+            self.stopping.clone(),
+        ))
+    }
+
+    /// A DELETE: the client ends its session.
+    pub async fn delete(&self, facts: &Facts) -> Answer {
+        let session = match self.session(facts) {
+            Ok(session) => session,
+            Err(answer) => return answer,
+        };
+        self.sessions.delete(&session);
+        self.meter.sessions(self.sessions.count());
+        self.port.end_session(Arc::clone(&session.id)).await;
+        Answer::Empty { status: 204 }
+    }
+
+    /// Ends the upstream state of sessions that went idle, until cancelled.
+    pub async fn sweep(&self) {
+        loop {
+            tokio::select! {
+                () = self.stopping.cancelled() => return,
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+            }
+            for id in self.sessions.sweep(unix_now()) {
+                self.port.end_session(id).await;
+            }
+            self.meter.sessions(self.sessions.count());
+        }
+    }
+
+    async fn legacy(&self, facts: &Facts, message: Message<'_>) -> Answer {
+        match message {
+            Message::Request(request) => self.legacy_request(facts, &request).await,
+            Message::Notification(notification) => self.legacy_notification(facts, &notification),
+            // No request of ours is open at a client, so every response is a late one.
+            Message::Response(_) => match self.session(facts) {
+                Ok(_) => Answer::Empty { status: 202 },
+                Err(answer) => answer,
+            },
+        }
+    }
+
+    async fn modern(&self, facts: &Facts, message: Message<'_>) -> Answer {
+        match message {
+            Message::Request(request) => self.modern_request(facts, &request).await,
+            Message::Notification(_) => Answer::Empty { status: 202 },
+            Message::Response(_) => Answer::error(
+                400,
+                &RequestId::Null,
+                &modern::invalid_request("this revision has no responses from clients"),
+            ),
+        }
+    }
+}

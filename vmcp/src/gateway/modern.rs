@@ -1,0 +1,161 @@
+//! Requests of modern clients: revision 2026-07-28.
+//!
+//! Owns the per-request envelope: which headers and `_meta` members must be there and agree, in
+//! the order in which the specification rejects, and the dispatch by method. No session, no state.
+
+use std::time::Instant;
+
+use serde_json::value::RawValue;
+
+use vmcp_core::jsonrpc::{Message, Request, RpcError, raw};
+use vmcp_core::mcp::error::code;
+use vmcp_core::mcp::{
+    Era, ModernMeta, ProtocolVersion, discover_result, header, meta, method,
+};
+
+use super::Gateway;
+use super::call::Caller;
+use super::legacy::{CAPABILITIES, method_not_found, server_info};
+use super::message::{Answer, Facts};
+use super::meter::RequestKind;
+use super::port::SessionScope;
+use super::watch;
+
+/// How long a client may keep the answer of `server/discover`: it changes with our version only.
+const DISCOVER_TTL_MS: u64 = 60_000;
+
+/// Does this message claim to be of a modern revision? The body decides first, as the
+/// specification says; the header alone is enough, so that a lost envelope is told and not taken
+/// for a legacy request.
+pub(super) fn claims(facts: &Facts, message: &Message<'_>) -> bool {
+    let params = match message {
+        Message::Request(request) if request.method == method::SERVER_DISCOVER => return true,
+        Message::Request(request) => request.params,
+        Message::Notification(notification) => notification.params,
+        Message::Response(_) => None,
+    };
+    let named = facts.protocol_version.as_deref();
+    if named.and_then(ProtocolVersion::parse).is_some_and(|version| version.era() == Era::Modern) {
+        return true;
+    }
+    params.is_some_and(|params| {
+        params.get().contains(meta::PROTOCOL_VERSION) && ModernMeta::parse(params.get()).is_some()
+    })
+}
+
+impl Gateway {
+    pub(super) async fn modern_request(&self, facts: &Facts, request: &Request<'_>) -> Answer {
+        let started = Instant::now();
+        let envelope = match check(facts, request) {
+            Ok(envelope) => envelope,
+            Err((status, error)) => return Answer::error(status, &request.id, &error),
+        };
+        match &*request.method {
+            method::SERVER_DISCOVER => {
+                self.record(&request.method, RequestKind::Other, started);
+                Answer::result(&request.id, &self.discover_result())
+            }
+            method::TOOLS_LIST => {
+                let answer = self.list_tools(Era::Modern, request);
+                self.record(&request.method, RequestKind::List, started);
+                answer
+            }
+            method::TOOLS_CALL => {
+                let caller = Caller {
+                    era: Era::Modern,
+                    scope: SessionScope::Lease,
+                    accepts: facts.accepts,
+                    capabilities: envelope.client_capabilities_raw.map(Into::into),
+                    info: envelope.client_info_raw.map(Into::into),
+                    cancel: None,
+                };
+                self.call_tool(caller, request, started).await
+            }
+            method::SUBSCRIPTIONS_LISTEN => {
+                self.record(&request.method, RequestKind::Other, started);
+                watch::listen(self.snapshots.clone(), request, self.stopping.clone())
+            }
+            other => {
+                self.record(other, RequestKind::Other, started);
+                Answer::error(404, &request.id, &method_not_found(other))
+            }
+        }
+    }
+
+    fn discover_result(&self) -> String {
+        let info = server_info(&self.snapshots.current.load().name);
+        discover_result(&info, CAPABILITIES, DISCOVER_TTL_MS)
+    }
+}
+
+pub(super) fn invalid_request(text: impl Into<String>) -> RpcError {
+    RpcError::new(code::INVALID_REQUEST, text)
+}
+
+/// The envelope of a request, or the status and error that the specification asks for.
+fn check<'a>(facts: &Facts, request: &Request<'a>) -> Result<ModernMeta<'a>, (u16, RpcError)> {
+    let params: &'a str = request.params.map_or("{}", RawValue::get);
+    let Some(envelope) = ModernMeta::parse(params) else {
+        return Err((400, missing(meta::PROTOCOL_VERSION)));
+    };
+    check_version(facts, &envelope)?;
+    if envelope.client_capabilities_raw.is_none() {
+        return Err((400, missing(meta::CLIENT_CAPABILITIES)));
+    }
+    check_header("Mcp-Method", facts.method.as_deref(), Some(&request.method))?;
+    let name_key = match &*request.method {
+        method::TOOLS_CALL | method::PROMPTS_GET => "name",
+        method::RESOURCES_READ => "uri",
+        _ => return Ok(envelope),
+    };
+    let named = raw::top_level(params, name_key)
+        .and_then(|raw| serde_json::from_str::<String>(raw).ok());
+    let header = match facts.name.as_deref().map(header::decode_name) {
+        None => None,
+        Some(Ok(name)) => Some(name),
+        Some(Err(error)) => return Err((400, mismatch(format!("header Mcp-Name: {error}")))),
+    };
+    check_header("Mcp-Name", header.as_deref(), named.as_deref())?;
+    Ok(envelope)
+}
+
+fn check_version(facts: &Facts, envelope: &ModernMeta<'_>) -> Result<(), (u16, RpcError)> {
+    let requested = &*envelope.protocol_version;
+    check_header("MCP-Protocol-Version", facts.protocol_version.as_deref(), Some(requested))?;
+    let supported =
+        ProtocolVersion::parse(requested).is_some_and(|version| version.era() == Era::Modern);
+    if supported {
+        return Ok(());
+    }
+    let supported: Vec<_> = ProtocolVersion::ALL.iter().map(|version| version.as_str()).collect();
+    let data = serde_json::json!({ "supported": supported, "requested": requested });
+    let error = RpcError::new(
+        code::UNSUPPORTED_PROTOCOL_VERSION,
+        format!("unsupported protocol version: {requested}"),
+    );
+    Err((400, error.with_data(&data)))
+}
+
+fn check_header(
+    name: &str,
+    header: Option<&str>,
+    body: Option<&str>,
+) -> Result<(), (u16, RpcError)> {
+    match (header, body) {
+        (Some(header), Some(body)) if header == body => Ok(()),
+        (None, _) => Err((400, mismatch(format!("header {name} is missing")))),
+        // A body without the member is the method's own invalid-params error.
+        (Some(_), None) => Ok(()),
+        (Some(header), Some(body)) => {
+            Err((400, mismatch(format!("header {name} is {header:?}, the body says {body:?}"))))
+        }
+    }
+}
+
+fn mismatch(text: String) -> RpcError {
+    RpcError::new(code::HEADER_MISMATCH, text)
+}
+
+fn missing(key: &str) -> RpcError {
+    RpcError::new(code::INVALID_PARAMS, format!("params._meta[{key:?}] is missing"))
+}

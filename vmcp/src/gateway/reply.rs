@@ -1,0 +1,188 @@
+//! One reply: JSON where the answer comes at once, a stream where it talks first or takes long.
+//!
+//! Owns the events of one call on their way to the client. Every reply ends in exactly one response
+//! or one typed error. A modern client that goes away cancels its call; a legacy client's
+//! disconnection does not, so what is left of the call is drained in the background.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::time::Instant;
+
+use vmcp_core::jsonrpc::{self, RequestId, RpcError};
+use vmcp_core::limits;
+use vmcp_core::mcp::Era;
+use vmcp_core::mcp::error::code;
+
+use super::adapt;
+use super::call::{CallMeter, Caller, error_code, to_rpc};
+use super::message::{Accepts, Answer, Messages};
+use super::port::{UpstreamError, UpstreamEvent, UpstreamEvents};
+use crate::snapshot::BackendView;
+
+type Sent = BoxFuture<'static, Result<UpstreamEvents, UpstreamError>>;
+
+/// What happened first.
+enum Next {
+    Event(Result<UpstreamEvent, UpstreamError>),
+    Cancelled,
+    Silent,
+}
+
+/// Where the events come from.
+enum Source {
+    Starting(Sent),
+    Running(UpstreamEvents),
+    Done,
+}
+
+/// A call on its way back.
+pub(super) struct Reply {
+    id: RequestId,
+    caller: Caller,
+    backend_era: Era,
+    view: BackendView,
+    meter: CallMeter,
+    source: Source,
+}
+
+impl Reply {
+    pub(super) fn new(
+        id: RequestId,
+        caller: Caller,
+        backend_era: Era,
+        view: BackendView,
+        meter: CallMeter,
+    ) -> Self {
+        Self { id, caller, backend_era, view, meter, source: Source::Done }
+    }
+
+    /// Waits for the first word of the backend and chooses the form of the reply.
+    pub(super) async fn answer(mut self, sent: Sent) -> Answer {
+        self.source = Source::Starting(sent);
+        let silence = match self.caller.accepts {
+            Accepts::JsonOrEvents => Some(Instant::now() + limits::BACKEND_SILENCE),
+            Accepts::JsonOnly => None,
+        };
+        loop {
+            match (self.next(silence).await, self.caller.accepts) {
+                (Next::Event(Ok(UpstreamEvent::Notification(_))), Accepts::JsonOnly) => {}
+                (Next::Event(Ok(UpstreamEvent::Notification(first))), Accepts::JsonOrEvents) => {
+                    return Answer::Events(self.stream(Some(first.as_bytes().to_vec().into())));
+                }
+                (Next::Silent, _) => return Answer::Events(self.stream(None)),
+                (end, _) => {
+                    let body = self.finish(end);
+                    return Answer::Json { status: 200, body, session: None };
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self, silence: Option<Instant>) -> Next {
+        let cancelled = self.caller.cancel.as_ref().map(|guard| guard.token.clone());
+        let cancelled = async move {
+            match cancelled {
+                Some(token) => token.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        let silent = async move {
+            match silence {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            event = self.source.event() => Next::Event(event),
+            () = cancelled => Next::Cancelled,
+            () = silent => Next::Silent,
+        }
+    }
+
+    /// The rest of the reply as whole JSON-RPC messages.
+    fn stream(self, first: Option<Bytes>) -> Messages {
+        let state = (Some(self), first);
+        Box::pin(futures::stream::unfold(state, |(reply, first)| async move {
+            let mut reply = reply?;
+            if let Some(first) = first {
+                return Some((first, (Some(reply), None)));
+            }
+            match reply.next(None).await {
+                Next::Event(Ok(UpstreamEvent::Notification(raw))) => {
+                    Some((raw.as_bytes().to_vec().into(), (Some(reply), None)))
+                }
+                end => Some((reply.finish(end), (None, None))),
+            }
+        }))
+    }
+
+    /// The last message: a response or an error, written down for the meter.
+    fn finish(&mut self, end: Next) -> Bytes {
+        self.source = Source::Done;
+        let (code, outcome) = match end {
+            Next::Event(Ok(UpstreamEvent::Response(Ok(result)))) => {
+                let code = if adapt::is_tool_error(&result) { "tool_error" } else { "ok" };
+                match adapt::call_result(self.caller.era, self.backend_era, &result) {
+                    Ok(result) => {
+                        self.meter.finish(code);
+                        return jsonrpc::write_result(&self.id, &result).into();
+                    }
+                    Err(error) => ("rpc_other", error),
+                }
+            }
+            Next::Event(Ok(UpstreamEvent::Response(Err(error)))) => ("rpc_other", error),
+            Next::Event(Err(error)) => {
+                (error_code(&error), to_rpc(self.caller.era, &self.view, &error))
+            }
+            Next::Cancelled => {
+                ("cancelled", RpcError::new(code::INTERNAL_ERROR, "cancelled by the client"))
+            }
+            Next::Event(Ok(UpstreamEvent::Notification(_))) | Next::Silent => {
+                ("rpc_other", RpcError::new(code::INTERNAL_ERROR, "no answer of the backend"))
+            }
+        };
+        self.meter.finish(code);
+        jsonrpc::write_error(&self.id, &outcome).into()
+    }
+}
+
+impl Source {
+    async fn event(&mut self) -> Result<UpstreamEvent, UpstreamError> {
+        if let Self::Starting(sent) = self {
+            let events = sent.await?;
+            *self = Self::Running(events);
+        }
+        match self {
+            Self::Running(events) => match events.recv().await {
+                Some(event) => event,
+                None => Err(UpstreamError::Timeout(Duration::ZERO)),
+            },
+            Self::Starting(_) | Self::Done => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Reply {
+    /// A legacy client that goes away has not cancelled: the call runs to its end.
+    fn drop(&mut self) {
+        let source = std::mem::replace(&mut self.source, Source::Done);
+        let cancelled = self.caller.cancel.as_ref().is_some_and(|guard| guard.token.is_cancelled());
+        if self.caller.era == Era::Modern || cancelled || matches!(source, Source::Done) {
+            return;
+        }
+        let deadline = self.view.endpoint.as_ref().map(|endpoint| endpoint.call_timeout);
+        if let (Some(deadline), Ok(runtime)) = (deadline, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                let mut source = source;
+                let drain = async {
+                    while let Ok(UpstreamEvent::Notification(_)) = source.event().await {}
+                };
+                // The port has its own deadline; this one only bounds a port that forgot it.
+                let _ = tokio::time::timeout(deadline, drain).await;
+            });
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Bodies in both directions.
+//!
+//! Owns the limit on what a client may send and the framing of what it gets: one JSON text, or
+//! server-sent events with comments in between so that no proxy takes silence for death.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use vmcp_core::limits;
+
+use super::phase_io::ServingGuard;
+use crate::gateway::message::Messages;
+
+/// Why a request body was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyError {
+    TooLarge,
+    TooSlow,
+    Broken,
+}
+
+/// Reads a whole request body within its limits.
+pub(super) async fn read(body: Incoming) -> Result<Bytes, BodyError> {
+    let limit = u64::try_from(limits::REQUEST_BODY).unwrap_or(u64::MAX);
+    if body.size_hint().lower() > limit {
+        return Err(BodyError::TooLarge);
+    }
+    let limited = Limited::new(body, limits::REQUEST_BODY);
+    match tokio::time::timeout(limits::REQUEST_UPLOAD, limited.collect()).await {
+        Err(_) => Err(BodyError::TooSlow),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(_)) => Err(BodyError::Broken),
+    }
+}
+
+enum Kind {
+    Whole(Option<Bytes>),
+    Events { messages: Option<Messages>, comment: Pin<Box<Sleep>> },
+}
+
+/// The body of every answer. Holds the request's place until the last byte is handed over.
+pub(super) struct Reply {
+    kind: Kind,
+    _serving: ServingGuard,
+}
+
+impl Reply {
+    pub(super) fn whole(bytes: Bytes, serving: ServingGuard) -> Self {
+        let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
+        Self { kind: Kind::Whole(bytes), _serving: serving }
+    }
+
+    pub(super) fn events(messages: Messages, serving: ServingGuard) -> Self {
+        // At once, so that the client sees the head of a stream that has nothing to say yet.
+        let comment = Box::pin(tokio::time::sleep(Duration::ZERO));
+        Self { kind: Kind::Events { messages: Some(messages), comment }, _serving: serving }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut self.kind {
+            Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Events { messages, comment } => {
+                let Some(stream) = messages else { return Poll::Ready(None) };
+                match stream.as_mut().poll_next(cx) {
+                    Poll::Ready(Some(message)) => {
+                        comment.as_mut().reset(Instant::now() + limits::SSE_COMMENT);
+                        Poll::Ready(Some(Ok(Frame::data(frame(&message)))))
+                    }
+                    Poll::Ready(None) => {
+                        *messages = None;
+                        Poll::Ready(None)
+                    }
+                    Poll::Pending => {
+                        if comment.as_mut().poll(cx).is_pending() {
+                            return Poll::Pending;
+                        }
+                        comment.as_mut().reset(Instant::now() + limits::SSE_COMMENT);
+                        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b":\n\n")))))
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.kind, Kind::Whole(None) | Kind::Events { messages: None, .. })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Whole(bytes) => {
+                let length = bytes.as_ref().map_or(0, Bytes::len);
+                SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+            }
+            Kind::Events { .. } => SizeHint::default(),
+        }
+    }
+}
+
+/// One event. JSON may be written over several lines; each becomes a `data` line of its own.
+fn frame(message: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(message.len() + 32);
+    out.put_slice(b"event: message\n");
+    for line in message.split(|byte| matches!(byte, b'\n' | b'\r')) {
+        if line.is_empty() {
+            continue;
+        }
+        out.put_slice(b"data: ");
+        out.put_slice(line);
+        out.put_u8(b'\n');
+    }
+    out.put_u8(b'\n');
+    out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::phase_io::Serving;
+    use super::*;
+
+    fn text(frame: Option<Result<Frame<Bytes>, Infallible>>) -> String {
+        let data = frame.unwrap().unwrap().into_data().unwrap();
+        String::from_utf8(data.to_vec()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_is_kept_alive_by_comments() {
+        let messages: Messages = Box::pin(futures::stream::pending());
+        let mut reply = Reply::events(messages, Serving::default().begin());
+
+        let started = Instant::now();
+        assert_eq!(text(reply.frame().await), ":\n\n");
+        assert_eq!(started.elapsed(), Duration::ZERO);
+        assert_eq!(text(reply.frame().await), ":\n\n");
+        assert_eq!(started.elapsed(), limits::SSE_COMMENT);
+    }
+
+    #[tokio::test]
+    async fn a_message_of_several_lines_is_one_event() {
+        let message = Bytes::from_static(b"{\"a\":\n1}");
+        let messages: Messages = Box::pin(futures::stream::iter([message]));
+        let mut reply = Reply::events(messages, Serving::default().begin());
+
+        assert_eq!(text(reply.frame().await), "event: message\ndata: {\"a\":\ndata: 1}\n\n");
+        assert!(reply.frame().await.is_none());
+        assert!(reply.is_end_stream());
+    }
+}

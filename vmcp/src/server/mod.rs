@@ -1,0 +1,132 @@
+//! The HTTP edge towards clients.
+//!
+//! Owns the listener, the connections and their limits, and the translation between HTTP and the
+//! gateway's messages. Never knows a backend. Every connection has a header clock, an idle clock
+//! and a place among a bounded number; a stop lets requests under way finish.
+
+pub mod guard;
+
+mod body;
+mod edge;
+mod phase_io;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use vmcp_core::limits;
+
+use crate::gateway::Gateway;
+
+use edge::Edge;
+use phase_io::{PhaseIo, Serving};
+
+/// Pause after a failed `accept`: out of descriptors passes only with time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Deadline for the one line that a refused connection gets.
+const REFUSE_DEADLINE: Duration = Duration::from_secs(1);
+
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n";
+
+/// The two steps of a stop.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// No new connections; those that exist finish what they have begun.
+    pub drain: CancellationToken,
+    /// The drain is over: what is left is cut.
+    pub now: CancellationToken,
+}
+
+/// Serves clients until told to stop, and returns when the last connection is gone.
+pub async fn run(listener: TcpListener, gateway: Arc<Gateway>, stop: Stop) {
+    let places = Arc::new(Semaphore::new(limits::CONNECTIONS));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.drain.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                debug!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            connections.spawn(refuse(stream));
+            continue;
+        };
+        let gateway = Arc::clone(&gateway);
+        let stop = stop.clone();
+        connections.spawn(async move {
+            serve(stream, peer, gateway, stop).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn refuse(mut stream: TcpStream) {
+    // The client may be gone already; then there is nobody to tell.
+    let _ = tokio::time::timeout(REFUSE_DEADLINE, stream.write_all(BUSY)).await;
+}
+
+async fn serve(stream: TcpStream, peer: SocketAddr, gateway: Arc<Gateway>, stop: Stop) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "no delay not set");
+    }
+    let serving = Serving::default();
+    let io = PhaseIo::new(stream, serving.clone(), limits::HEADER_READ);
+    let edge = Edge::new(gateway, peer.ip(), serving);
+    let builder = builder();
+    let connection = builder.serve_connection(TokioIo::new(io), edge);
+    tokio::pin!(connection);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    debug!(%error, "connection ended");
+                }
+                return;
+            }
+            () = stop.drain.cancelled(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = stop.now.cancelled() => return,
+        }
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .max_headers(limits::HEADER_COUNT)
+        .max_buf_size(limits::HEADER_BYTES)
+        .header_read_timeout(limits::CLIENT_IDLE);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits::HEADER_BYTES).unwrap_or(u32::MAX))
+        .max_concurrent_streams(limits::HTTP2_STREAMS)
+        .keep_alive_interval(limits::SSE_COMMENT)
+        .keep_alive_timeout(limits::CLIENT_IDLE);
+    builder
+}
