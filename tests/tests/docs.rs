@@ -1,0 +1,174 @@
+//! The documents say what exists: every field of the API, every reason, every metric and flag is
+//! named, every link and path leads somewhere.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use vmcp_tests::sources::{self, Source};
+
+/// Parts of Kubernetes' own types that only they document.
+const EMBEDDED: &[&str] = &[
+    "matchExpressions",
+    "topologySpreadConstraints",
+    "env",
+    "envFrom",
+    "resources",
+    "affinity",
+    "tolerations",
+    "volumes",
+];
+
+fn document(path: &str) -> String {
+    std::fs::read_to_string(sources::root().unwrap().join(path)).unwrap()
+}
+
+fn documents() -> Vec<Source> {
+    let all = sources::all().unwrap();
+    all.into_iter()
+        .filter(|source| source.path.ends_with(".md"))
+        .collect()
+}
+
+/// Words between backticks, cut at everything that is no part of a name.
+fn quoted_words(text: &str) -> BTreeSet<String> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    quoted
+        .flat_map(|code| code.split(|c| !is_name(c)))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Names of our own properties in a schema; not those inside of Kubernetes' own types.
+fn properties(schema: &Value, found: &mut BTreeSet<String>) {
+    for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+        found.insert(name.clone());
+        if !EMBEDDED.contains(&name.as_str()) && name != "conditions" {
+            properties(inner, found);
+            properties(&inner["items"], found);
+        }
+    }
+}
+
+fn missing(wanted: &BTreeSet<String>, document: &str) -> Vec<String> {
+    let named = quoted_words(document);
+    wanted
+        .iter()
+        .filter(|word| !named.contains(*word))
+        .cloned()
+        .collect()
+}
+
+fn assert_named(what: &str, wanted: &BTreeSet<String>, path: &str) {
+    assert!(!wanted.is_empty(), "no {what} found: the reader is broken");
+    let missing = missing(wanted, &document(path));
+    assert!(missing.is_empty(), "{path} names no {what}: {missing:?}");
+}
+
+/// Build 1: every field of both kinds is documented.
+#[test]
+fn every_field_of_the_api_is_documented() {
+    let mut wanted = BTreeSet::new();
+    for kind in ["mcpservers", "virtualmcpservers"] {
+        let crd: Value =
+            serde_saphyr::from_str(&document(&format!("crds/vmcp.dev_{kind}.yaml"))).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+        properties(&schema["spec"], &mut wanted);
+        properties(&schema["status"], &mut wanted);
+    }
+    assert!(
+        wanted.len() > 60,
+        "only {} fields found: the reader is broken",
+        wanted.len()
+    );
+
+    assert_named("field", &wanted, "docs/api.md");
+}
+
+/// Build 1: every condition, phase and state that a status can show is documented.
+#[test]
+fn every_word_of_a_status_is_documented() {
+    let types = vmcp_crds::condition::VIRTUAL_TYPES.iter();
+    let mut wanted: BTreeSet<String> = types
+        .chain(vmcp_crds::condition::MCP_SERVER_TYPES)
+        .map(|t| (*t).to_owned())
+        .collect();
+    wanted.extend(
+        vmcp_crds::phase::McpServerPhase::ALL
+            .iter()
+            .map(ToString::to_string),
+    );
+    wanted.extend(
+        vmcp_crds::phase::VirtualPhase::ALL
+            .iter()
+            .map(ToString::to_string),
+    );
+    wanted.extend(
+        vmcp_crds::phase::BackendState::ALL
+            .iter()
+            .map(ToString::to_string),
+    );
+
+    assert_named("word", &wanted, "docs/api.md");
+}
+
+/// Build 1: a link in a document leads to a file of the checkout.
+#[test]
+fn every_relative_link_leads_to_a_file() {
+    let root = sources::root().unwrap();
+
+    let mut broken = Vec::new();
+    for Source { path, text } in documents() {
+        let folder = root.join(&path).parent().unwrap().to_owned();
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let target = link.split('#').next().unwrap();
+            let elsewhere = target.is_empty() || target.contains("://");
+            if !elsewhere && !folder.join(target).exists() {
+                broken.push(format!("{path}: {link}"));
+            }
+        }
+    }
+
+    assert!(
+        broken.is_empty(),
+        "links to nowhere:\n{}",
+        broken.join("\n")
+    );
+}
+
+/// Build 1: a path that a document names in backticks exists.
+#[test]
+fn every_path_in_backticks_exists() {
+    let root = sources::root().unwrap();
+    let tops = [
+        "operator/",
+        "vmcp/",
+        "crds/",
+        "tests/",
+        "charts/",
+        "deploy/",
+        "docs/",
+        "examples/",
+    ];
+
+    let mut broken = Vec::new();
+    for Source { path, text } in documents() {
+        for code in text.split('`').skip(1).step_by(2) {
+            let is_path = tops.iter().any(|top| code.starts_with(top))
+                && !code.contains(['*', '<', ' ', '{', '\n']);
+            if is_path && !root.join(code).exists() {
+                broken.push(format!("{path}: {code}"));
+            }
+        }
+    }
+
+    assert!(
+        broken.is_empty(),
+        "paths that do not exist:\n{}",
+        broken.join("\n")
+    );
+}
