@@ -7,7 +7,11 @@
 pub mod backend;
 pub mod controlplane;
 pub mod eventually;
+pub mod http;
 pub mod imports;
+pub mod peers;
 pub mod process;
 pub mod raw;
 pub mod sources;
+pub mod stack;
+pub mod tools;

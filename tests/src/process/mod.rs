@@ -79,19 +79,16 @@ impl Program {
     /// # Errors
     /// The program ended or `within` passed before; the error ends with the last lines of the log.
     pub async fn wait_for_line(&self, pattern: &str, within: Duration) -> Result<String> {
-        let found = eventually(
-            &format!("{} writes a line with {pattern:?}", self.name),
-            within,
-            || async {
-                // Asked before the log is read: what it wrote last must not be missed.
-                let ended = self.exited()?;
-                match (self.line(pattern), ended) {
-                    (Some(line), _) => Ok(Ok(line)),
-                    (None, Some(status)) => Ok(Err(anyhow!("{} ended: {status}", self.name))),
-                    (None, None) => bail!("no such line yet"),
-                }
-            },
-        );
+        let what = format!("{} writes a line with {pattern:?}", self.name);
+        let found = eventually(&what, within, || async {
+            // Asked before the log is read: what it wrote last must not be missed.
+            let ended = self.exited()?;
+            match (self.line(pattern), ended) {
+                (Some(line), _) => Ok(Ok(line)),
+                (None, Some(status)) => Ok(Err(anyhow!("{} ended: {status}", self.name))),
+                (None, None) => bail!("no such line yet"),
+            }
+        });
         found
             .await
             .and_then(|line| line)
