@@ -1,0 +1,97 @@
+//! What a backend said, message by message.
+//!
+//! Owns the check that an answer is JSON-RPC and the answer to *our* question. Results stay raw:
+//! nothing below the envelope is looked at, so that nothing can get lost (T22). Pure.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use vmcp_core::jsonrpc::{self, Message, Notification, ParseError, RequestId, Response, RpcError};
+use vmcp_core::mcp::error::code;
+use vmcp_core::mcp::method;
+
+use super::wire::WireError;
+
+/// The raw `result`, or the backend's own error.
+pub type Answer = Result<Arc<str>, RpcError>;
+
+/// One message of a backend.
+#[derive(Clone, Debug)]
+pub enum Inbound {
+    /// The whole notification, raw.
+    Notification(Arc<str>),
+    /// A request of the server's to us.
+    Request { id: RequestId, method: Box<str> },
+    Response { id: RequestId, answer: Answer },
+}
+
+/// The messages in a JSON body or in the data of an event; several only in a batch, which
+/// 2025-03-26 servers may send.
+///
+/// # Errors
+/// `Protocol`: no JSON-RPC.
+pub fn read(body: &[u8]) -> Result<Vec<Inbound>, WireError> {
+    if !body.trim_ascii_start().starts_with(b"[") {
+        let whole = str::from_utf8(body).map_err(|_| WireError::Protocol("no UTF-8".to_owned()))?;
+        return Ok(vec![inbound(jsonrpc::parse(body).map_err(no_json_rpc)?, Some(whole.trim()))]);
+    }
+    let batch = jsonrpc::parse_batch(body).map_err(no_json_rpc)?;
+    batch.into_iter().map(|message| Ok(inbound(message.map_err(no_json_rpc)?, None))).collect()
+}
+
+/// `whole`: the bytes of a message that stands alone, so that a notification passes as it is.
+fn inbound(message: Message<'_>, whole: Option<&str>) -> Inbound {
+    match message {
+        Message::Request(request) => Inbound::Request { id: request.id, method: request.method.as_ref().into() },
+        Message::Notification(notification) => Inbound::Notification(match whole {
+            Some(whole) => whole.into(),
+            None => rewritten(&notification),
+        }),
+        Message::Response(Response::Result { id, result }) => Inbound::Response { id, answer: Ok(result.get().into()) },
+        Message::Response(Response::Error { id, error }) => Inbound::Response { id, answer: Err(error) },
+    }
+}
+
+fn rewritten(notification: &Notification<'_>) -> Arc<str> {
+    let raw = jsonrpc::write_notification(&notification.method, notification.params.map(RawValue::get));
+    String::from_utf8_lossy(&raw).into()
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the shape of map_err")]
+fn no_json_rpc(error: ParseError) -> WireError {
+    WireError::Protocol(format!("no JSON-RPC: {error}"))
+}
+
+/// Is a response with this id the answer to `asked`? The id of an error is null where the server
+/// could not tell what it refused; a result always has one (T11: never taken for an answer).
+///
+/// # Errors
+/// `Protocol`, naming both ids.
+pub fn answers(id: &RequestId, answer: &Answer, asked: &RequestId) -> Result<(), WireError> {
+    if id == asked || (answer.is_err() && *id == RequestId::Null) {
+        return Ok(());
+    }
+    Err(WireError::Protocol(format!("a response to id {} where {} was asked", id.to_raw(), asked.to_raw())))
+}
+
+/// The reply that every request of a server's gets: `ping` is answered, the rest refused, because
+/// no client stands behind this connection.
+#[must_use]
+pub fn reply_to(id: &RequestId, method: &str) -> Vec<u8> {
+    if method == method::PING {
+        return jsonrpc::write_result(id, "{}");
+    }
+    let error = RpcError { code: code::METHOD_NOT_FOUND, message: "not supported on this connection".to_owned(), data: None };
+    jsonrpc::write_error(id, &error)
+}
+
+/// The JSON-RPC error in the body of an HTTP refusal, whatever its id: servers answer `null`,
+/// `"server-error"` or ours there.
+#[must_use]
+pub fn error_in(body: &[u8]) -> Option<(RequestId, RpcError)> {
+    match jsonrpc::parse(body).ok()? {
+        Message::Response(Response::Error { id, error }) => Some((id, error)),
+        _ => None,
+    }
+}

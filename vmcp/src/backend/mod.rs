@@ -1,0 +1,35 @@
+//! Connections to backends.
+//!
+//! Owns every socket towards an MCP server and everything said on it: name lookup, TCP, TLS,
+//! HTTP/1.1, the MCP transports of both eras, the health check, and the pool for traffic. It
+//! judges single answers (pure functions in [`verdict`] and [`detect`]) and never a backend's
+//! health: that is the health machine's. It must not know discovery, registry or Kubernetes.
+//!
+//! `probe` and `fresh` never touch `pool`: a check that shares a connection with traffic proves
+//! nothing about new connections (R2.2).
+
+pub mod call;
+pub mod connect;
+pub mod conversation;
+pub mod cycle;
+pub mod detect;
+pub mod fresh;
+pub mod link;
+pub mod listing;
+pub mod memory;
+pub mod message;
+pub mod outgoing;
+pub mod pool;
+pub mod probe;
+pub mod reply;
+pub mod session;
+pub mod slot;
+pub mod sse2024;
+pub mod sse_event;
+pub mod timings;
+pub mod tls;
+pub mod upstream;
+pub mod verdict;
+pub mod wire;
+
+pub use upstream::Upstream;

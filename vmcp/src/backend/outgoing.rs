@@ -1,0 +1,188 @@
+//! The HTTP requests that MCP is made of.
+//!
+//! Owns which headers go with which era, and nothing else: no socket, no reply. Pure, so that the
+//! header rules of the specification are tests. Sends no header of a client's: what may pass is
+//! decided elsewhere and comes in by name.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::request::Builder;
+use http::{HeaderValue, Method, Request};
+use http_body_util::Full;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use vmcp_core::mcp::{ProtocolVersion, header};
+
+use super::link::Outgoing;
+use crate::snapshot::Endpoint;
+
+const ACCEPT_REPLY: &str = "application/json, text/event-stream";
+const ACCEPT_STREAM: &str = "text/event-stream";
+const AGENT: &str = concat!("vmcp/", env!("CARGO_PKG_VERSION"));
+
+/// Longest session id that is remembered; the specification sets no bound.
+const MAX_SESSION_ID_BYTES: usize = 1024;
+
+/// An `Mcp-Session-Id` of a backend. Opaque, and whoever knows it can use the session: never
+/// printed.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SessionId(Box<str>);
+
+/// The header is no session id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a session id is 1 to {MAX_SESSION_ID_BYTES} visible ASCII characters")]
+pub struct InvalidSessionId;
+
+impl SessionId {
+    /// # Errors
+    /// Anything but visible ASCII (specification 2025-11-25, transports, session management).
+    pub fn parse(text: &str) -> Result<Self, InvalidSessionId> {
+        let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if text.is_empty() || text.len() > MAX_SESSION_ID_BYTES || !visible {
+            return Err(InvalidSessionId);
+        }
+        Ok(Self(text.into()))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionId(..)")
+    }
+}
+
+impl TryFrom<String> for SessionId {
+    type Error = InvalidSessionId;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text)
+    }
+}
+
+impl From<SessionId> for String {
+    fn from(id: SessionId) -> Self {
+        id.0.into()
+    }
+}
+
+/// In which era, and as which session, a message is sent.
+#[derive(Clone, Copy, Debug)]
+pub enum Voice<'a> {
+    /// `initialize`, and all of 2024-11-05: no header of MCP's own.
+    Plain,
+    /// After the handshake.
+    Legacy { version: ProtocolVersion, session: Option<&'a SessionId> },
+    Modern { version: ProtocolVersion, method: &'a str, name: Option<&'a str> },
+}
+
+/// Does the connection end with this request?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    Yes,
+    No,
+}
+
+/// A POST of one JSON-RPC message to the backend's URL.
+///
+/// # Errors
+/// A configured host header or a name that no HTTP header can carry.
+pub fn post(endpoint: &Endpoint, voice: Voice<'_>, body: Vec<u8>) -> Result<Outgoing, http::Error> {
+    post_to(&endpoint.url, endpoint, voice, body)
+}
+
+/// As [`post`], to another URL of the same origin (2024-11-05).
+///
+/// # Errors
+/// As [`post`].
+pub fn post_to(url: &Url, endpoint: &Endpoint, voice: Voice<'_>, body: Vec<u8>) -> Result<Outgoing, http::Error> {
+    let builder = start(Method::POST, url, endpoint).header(CONTENT_TYPE, "application/json").header(ACCEPT, ACCEPT_REPLY);
+    speak(builder, voice).body(Full::new(Bytes::from(body)))
+}
+
+/// The GET that opens a 2024-11-05 stream.
+///
+/// # Errors
+/// As [`post`].
+pub fn get_stream(endpoint: &Endpoint) -> Result<Outgoing, http::Error> {
+    start(Method::GET, &endpoint.url, endpoint).header(ACCEPT, ACCEPT_STREAM).body(Full::default())
+}
+
+/// The DELETE that ends a session (T7).
+///
+/// # Errors
+/// As [`post`].
+pub fn delete(endpoint: &Endpoint, version: ProtocolVersion, session: &SessionId) -> Result<Outgoing, http::Error> {
+    let builder = start(Method::DELETE, &endpoint.url, endpoint).header(ACCEPT, ACCEPT_REPLY);
+    speak(builder, Voice::Legacy { version, session: Some(session) }).body(Full::default())
+}
+
+/// Says that the connection ends after this request.
+#[must_use]
+pub fn ending(mut request: Outgoing, last: Last) -> Outgoing {
+    if last == Last::Yes {
+        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    request
+}
+
+fn start(method: Method, url: &Url, endpoint: &Endpoint) -> Builder {
+    let path = match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    };
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, host(url, endpoint))
+        .header(USER_AGENT, AGENT)
+        // No decompression: a small body must not become a large one here.
+        .header(ACCEPT_ENCODING, "identity")
+}
+
+fn host(url: &Url, endpoint: &Endpoint) -> String {
+    if let Some(host) = &endpoint.host_header {
+        return host.to_string();
+    }
+    let name = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{name}:{port}"),
+        None => name.to_owned(),
+    }
+}
+
+fn speak(builder: Builder, voice: Voice<'_>) -> Builder {
+    match voice {
+        Voice::Plain => builder,
+        Voice::Legacy { version, session } => {
+            let builder = with_version(builder, version);
+            match session {
+                Some(id) => builder.header(header::MCP_SESSION_ID, id.as_str()),
+                None => builder,
+            }
+        }
+        Voice::Modern { version, method, name } => {
+            let builder = with_version(builder, version).header(header::MCP_METHOD, method);
+            match name {
+                Some(name) => builder.header(header::MCP_NAME, header::encode_name(name)),
+                None => builder,
+            }
+        }
+    }
+}
+
+/// The header exists since 2025-06-18; a 2025-03-26 server does not know it.
+fn with_version(builder: Builder, version: ProtocolVersion) -> Builder {
+    match version {
+        ProtocolVersion::V2024_11_05 | ProtocolVersion::V2025_03_26 => builder,
+        _ => builder.header(header::MCP_PROTOCOL_VERSION, version.as_str()),
+    }
+}

@@ -1,0 +1,120 @@
+//! Idle connections of traffic to one generation of one backend.
+//!
+//! Owns who may be used again and for how long. Only traffic comes here: a check takes none and
+//! gives none back (R2.2). The lock is held for a push or a pop, never across an await.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use vmcp_core::limits::{BACKEND_IDLE, IN_FLIGHT, UNREPEATABLE_IDLE};
+
+use super::link::Link;
+use crate::gateway::port::Repeat;
+
+/// A server that says `Keep-Alive: timeout=5` closes at 5 s; this much earlier we stop using it.
+const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
+
+/// Connections that nobody uses right now.
+#[derive(Debug, Default)]
+pub struct Pool {
+    idle: Mutex<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    link: Link,
+    since: Instant,
+    keep: Duration,
+}
+
+impl Pool {
+    /// The connection that was used last, if it is fit for this request. A request that must not
+    /// run twice takes only one that was used just now: the older, the likelier that the server is
+    /// closing it as we write (T19).
+    #[must_use]
+    pub fn take(&self, repeat: Repeat) -> Option<Link> {
+        let now = Instant::now();
+        let mut stale = Vec::new();
+        let found = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            loop {
+                let Some(last) = idle.pop() else { break None };
+                let age = now.saturating_duration_since(last.since);
+                if age >= last.keep || !last.link.is_open() {
+                    stale.push(last);
+                } else if repeat == Repeat::IfUnsent && age >= UNREPEATABLE_IDLE {
+                    // All below it are older.
+                    idle.push(last);
+                    break None;
+                } else {
+                    break Some(last.link);
+                }
+            }
+        };
+        drop(stale);
+        found
+    }
+
+    /// Takes back a connection whose last answer was read to its end.
+    pub fn put(&self, link: Link, keep_alive: Option<Duration>) {
+        let keep = idle_limit(keep_alive);
+        if keep.is_zero() || !link.is_open() {
+            return;
+        }
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IN_FLIGHT {
+            idle.push(Idle { link, since: Instant::now(), keep });
+        }
+    }
+
+    /// Closes what was idle for too long.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        let stale: Vec<Idle> = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.extract_if(.., |one| now.saturating_duration_since(one.since) >= one.keep || !one.link.is_open()).collect()
+        };
+        drop(stale);
+    }
+
+    /// Closes everything.
+    pub fn clear(&self) {
+        let all = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(all);
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// How long a connection may lie idle: ours, or a second less than the server's own.
+fn idle_limit(keep_alive: Option<Duration>) -> Duration {
+    match keep_alive {
+        Some(timeout) => BACKEND_IDLE.min(timeout.saturating_sub(KEEP_ALIVE_MARGIN)),
+        None => BACKEND_IDLE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shared limits: idle 4 s, or `Keep-Alive: timeout` less 1 s where that is shorter.
+    #[test]
+    fn the_servers_own_limit_counts_where_it_is_shorter() {
+        assert_eq!(idle_limit(None), Duration::from_secs(4));
+        assert_eq!(idle_limit(Some(Duration::from_secs(60))), Duration::from_secs(4));
+        assert_eq!(idle_limit(Some(Duration::from_secs(3))), Duration::from_secs(2));
+        assert_eq!(idle_limit(Some(Duration::from_secs(1))), Duration::ZERO);
+        assert_eq!(idle_limit(Some(Duration::ZERO)), Duration::ZERO);
+    }
+}

@@ -1,0 +1,184 @@
+//! The backend side of the one door between gateway and backends.
+//!
+//! Owns the slots of all backends and hands each call to its own. The only thing that backends
+//! share is the map of slots, locked for a lookup at a time: one backend in trouble never blocks
+//! another (R4.8). Knows no client.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use vmcp_core::health::{ProbeFailure, ProbeReason, Step};
+use vmcp_core::id::{BackendId, Generation};
+
+use super::call::Call;
+use super::slot::{Running, Slot};
+use crate::gateway::port::{
+    BackendPort, EVENT_BUFFER, Observation, Target, UpstreamError, UpstreamEvents, UpstreamRequest,
+};
+
+/// Calls of a deleted backend are cut off after this long: nothing of it may be left after 5 s
+/// (R2.8), and closing its sessions takes up to 2 s.
+const REMOVAL_GRACE: Duration = Duration::from_secs(2);
+
+/// Detached runtimes that are remembered, so that a request on an older snapshot cannot bring one
+/// back to life.
+const REMEMBERED_DETACHED: usize = 1024;
+
+/// Sends requests to backends.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    slots: Mutex<Slots>,
+    observations: mpsc::Sender<Observation>,
+    closing: TaskTracker,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    live: HashMap<(BackendId, Generation), Arc<Slot>>,
+    detached: VecDeque<(BackendId, Generation)>,
+}
+
+impl Upstream {
+    /// `observations` gets what each call taught, if it has room (R4.9).
+    #[must_use]
+    pub fn new(observations: mpsc::Sender<Observation>) -> Self {
+        Self { inner: Arc::new(Inner { slots: Mutex::default(), observations, closing: TaskTracker::new() }) }
+    }
+
+    /// Detaches a generation that another replaced. Its calls end by themselves, then everything is
+    /// closed and its sessions ended, in the background. Idempotent.
+    pub fn detach(&self, id: &BackendId, generation: Generation) {
+        let slot = self.inner.lock().detach(id, generation);
+        self.close(slot, Running::Finish);
+    }
+
+    /// Detaches all of a backend that was deleted. Idempotent.
+    pub fn remove(&self, id: &BackendId) {
+        let slots = self.inner.lock().remove(id);
+        for slot in slots {
+            self.close(Some(slot), Running::StopAfter(REMOVAL_GRACE));
+        }
+    }
+
+    /// Ends everything, for a shutdown: calls under way get `grace`.
+    pub async fn shutdown(&self, grace: Duration) {
+        let slots: Vec<_> = self.inner.lock().live.drain().map(|(_, slot)| slot).collect();
+        for slot in slots {
+            self.close(Some(slot), Running::StopAfter(grace));
+        }
+        self.inner.closing.close();
+        self.inner.closing.wait().await;
+    }
+
+    /// Idle connections by backend, for metrics.
+    #[must_use]
+    pub fn idle_connections(&self) -> Vec<(BackendId, usize)> {
+        self.inner.lock().live.values().map(|slot| (slot.id.clone(), slot.pool.len())).collect()
+    }
+
+    fn close(&self, slot: Option<Arc<Slot>>, running: Running) {
+        if let Some(slot) = slot {
+            self.inner.closing.spawn(slot.close(running));
+        }
+    }
+}
+
+impl BackendPort for Upstream {
+    fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>> {
+        let inner = Arc::clone(&self.inner);
+        async move {
+            let slot = inner.lock().attach(&request.target).ok_or_else(detached)?;
+            let (events, received) = mpsc::channel(EVENT_BUFFER);
+            let (started, first) = oneshot::channel();
+            let (id, generation) = (request.target.id.clone(), request.target.generation);
+            let call = Call::new(slot, request, events, started);
+            let observations = inner.observations.clone();
+            // A task of its own: a client that goes away must not tear a handshake in two.
+            tokio::spawn(async move {
+                if let Some(outcome) = Box::pin(call.run()).await {
+                    // A full queue loses an observation, never delays a call.
+                    let _ = observations.try_send(Observation { id, generation, outcome });
+                }
+            });
+            match first.await {
+                Ok(Ok(())) => Ok(received),
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(detached()),
+            }
+        }
+        .boxed()
+    }
+
+    fn end_session(&self, session: Arc<str>) -> BoxFuture<'static, ()> {
+        let inner = Arc::clone(&self.inner);
+        async move {
+            let slots: Vec<_> = inner.lock().live.values().map(Arc::clone).collect();
+            join_all(slots.iter().map(|slot| slot.end_client(&session))).await;
+        }
+        .boxed()
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slots {
+    /// The runtime of a target, made if there is none; `None` once it was detached.
+    fn attach(&mut self, target: &Target) -> Option<Arc<Slot>> {
+        let key = (target.id.clone(), target.generation);
+        if let Some(slot) = self.live.get(&key) {
+            return Some(Arc::clone(slot));
+        }
+        if self.detached.contains(&key) {
+            return None;
+        }
+        let slot = Slot::start(target);
+        self.live.insert(key, Arc::clone(&slot));
+        Some(slot)
+    }
+
+    fn detach(&mut self, id: &BackendId, generation: Generation) -> Option<Arc<Slot>> {
+        let key = (id.clone(), generation);
+        let slot = self.live.remove(&key);
+        self.remember(key);
+        slot
+    }
+
+    fn remove(&mut self, id: &BackendId) -> Vec<Arc<Slot>> {
+        let generations: Vec<_> = self.live.keys().filter(|(of, _)| of == id).map(|(_, generation)| *generation).collect();
+        generations.into_iter().filter_map(|generation| self.detach(id, generation)).collect()
+    }
+
+    fn remember(&mut self, key: (BackendId, Generation)) {
+        if self.detached.contains(&key) {
+            return;
+        }
+        if self.detached.len() == REMEMBERED_DETACHED {
+            self.detached.pop_front();
+        }
+        self.detached.push_back(key);
+    }
+}
+
+fn detached() -> UpstreamError {
+    UpstreamError::Unavailable(ProbeFailure {
+        reason: ProbeReason::Stopped,
+        step: Step::Connect,
+        http_status: None,
+        message: "this runtime of the backend was closed".to_owned(),
+    })
+}

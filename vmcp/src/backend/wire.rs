@@ -1,0 +1,172 @@
+//! One JSON-RPC exchange over one connection.
+//!
+//! Owns what can go wrong between sending a message and having its answer, as [`WireError`], and
+//! the ids of our requests. Judges nothing: what an error means for a backend's health stands in
+//! `verdict`, what it means for a caller in `call`. Follows no redirect.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use vmcp_core::jsonrpc::{RequestId, RpcError};
+
+use super::connect::ConnectError;
+use super::link::{Link, LinkError, Outgoing};
+use super::message;
+use super::reply::{self, Reply};
+
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WireError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Provably never left; may be sent again (T19).
+    #[error("the connection closed before the request was sent")]
+    Unsent,
+    /// No response head; the request may have run.
+    #[error("the connection broke before an answer: {0}")]
+    Lost(String),
+    /// An HTTP status other than success.
+    #[error("HTTP {}", .0.status)]
+    Refused(Box<Refusal>),
+    /// The answer began and did not end.
+    #[error("the body was cut short: {0}")]
+    Cut(String),
+    /// Reachable, wrong answer.
+    #[error("{0}")]
+    Protocol(String),
+    #[error("{0}")]
+    TooLarge(String),
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The spec holds a value that cannot be sent.
+    #[error("the request cannot be written: {0}")]
+    Unwritable(String),
+}
+
+/// A response head that says no, with what is needed to say why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: u16,
+    /// The server names a way to authenticate.
+    pub challenged: Challenged,
+    pub retry_after: Option<Duration>,
+    pub location: Option<Box<str>>,
+    /// At most `reply::MAX_REFUSAL_BYTES`.
+    pub body: Bytes,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Challenged {
+    Yes,
+    #[default]
+    No,
+}
+
+impl Refusal {
+    /// The JSON-RPC error in the body, if it is one.
+    #[must_use]
+    pub fn rpc_error(&self) -> Option<(RequestId, RpcError)> {
+        message::error_in(&self.body)
+    }
+
+    /// Where a 307 or 308 points, if that is on the origin of `url` (T3: the spec names the wrong
+    /// path).
+    #[must_use]
+    pub fn same_origin_target(&self, url: &Url) -> Option<Url> {
+        if !matches!(self.status, 307 | 308) {
+            return None;
+        }
+        let target = url.join(self.location.as_deref()?).ok()?;
+        (target.origin() == url.origin()).then_some(target)
+    }
+}
+
+impl WireError {
+    /// May the request be sent again, whatever it does? (T19)
+    #[must_use]
+    pub fn provably_unsent(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Unsent | Self::Unwritable(_))
+    }
+
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.status),
+            _ => None,
+        }
+    }
+}
+
+impl From<LinkError> for WireError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Unsent => Self::Unsent,
+            LinkError::Lost(detail) => Self::Lost(detail),
+            error @ LinkError::NotHttp(_) => Self::Protocol(error.to_string()),
+            error @ LinkError::HeadTooLarge => Self::TooLarge(error.to_string()),
+        }
+    }
+}
+
+impl From<http::Error> for WireError {
+    fn from(error: http::Error) -> Self {
+        Self::Unwritable(error.to_string())
+    }
+}
+
+/// An id that no other request of this process has. A string would do as well; some servers only
+/// echo numbers.
+#[must_use]
+pub fn next_id() -> RequestId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    RequestId::Number(NEXT.fetch_add(1, Ordering::Relaxed).to_string().into())
+}
+
+/// Sends a message that wants the answer `expects`, and reads the head of the reply.
+///
+/// # Errors
+/// All of [`WireError`] but `Connect`.
+pub async fn exchange(
+    link: &mut Link,
+    request: Outgoing,
+    expects: &RequestId,
+    deadline: Instant,
+) -> Result<Reply, WireError> {
+    let response = within(deadline, link.send(request)).await??;
+    Reply::open(response, expects, deadline).await
+}
+
+/// Sends a message that wants no answer (a notification, a response of ours, a DELETE) and returns
+/// the HTTP status.
+///
+/// # Errors
+/// As [`exchange`]; any status is fine here.
+pub async fn tell(link: &mut Link, request: Outgoing, deadline: Instant) -> Result<u16, WireError> {
+    let response = within(deadline, link.send(request)).await??;
+    let status = response.status().as_u16();
+    reply::drain(response.into_body(), deadline).await;
+    Ok(status)
+}
+
+/// Sends a GET that is to be answered by an event stream.
+///
+/// # Errors
+/// `Refused` for any status but 2xx, `Protocol` for another kind of body.
+pub async fn exchange_stream(link: &mut Link, request: Outgoing, deadline: Instant) -> Result<Incoming, WireError> {
+    let response = within(deadline, link.send(request)).await??;
+    reply::event_stream(response, deadline).await
+}
+
+/// `future`, or `Timeout` at the deadline.
+///
+/// # Errors
+/// `Timeout` alone.
+pub async fn within<F: Future>(deadline: Instant, future: F) -> Result<F::Output, WireError> {
+    let allowed = deadline.saturating_duration_since(Instant::now());
+    timeout_at(deadline, future).await.map_err(|_elapsed| WireError::Timeout(allowed))
+}
