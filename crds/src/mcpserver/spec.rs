@@ -72,7 +72,10 @@ pub struct MCPServerSpec {
     pub transport: Transport,
     /// HTTP path of the MCP endpoint; /mcp if absent, /sse with transport sse.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512), regex(pattern = r"^/[^\s?#]*$"))]
+    #[schemars(
+        length(min = 1, max = 512),
+        regex(pattern = r"^/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*$")
+    )]
     pub path: Option<String>,
     /// The Host header to send to a server that insists on one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,7 +131,7 @@ pub struct ServiceRef {
 #[schemars(extend("x-kubernetes-validations" = rules::remote()))]
 pub struct Remote {
     /// Where the server is, for example https://mcp.example.com/mcp.
-    #[schemars(length(min = 1, max = 2048))]
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^[!-~]+$"))]
     pub url: String,
     /// Accept plain http: everything, credentials included, then travels readable.
     #[serde(default)]

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::condition::clip;
 use crate::phase::McpServerPhase;
 use crate::schema::embedded;
 
@@ -25,7 +26,7 @@ pub struct MCPServerStatus {
     pub conditions: Vec<Condition>,
     /// Where gateways reach the server.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
+    #[schemars(length(max = 8192))]
     pub url: Option<String>,
     /// Pods of the workload.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,4 +91,21 @@ pub struct ServerInfo {
     #[serde(default)]
     #[schemars(length(max = 128))]
     pub version: String,
+}
+
+impl ServerInfo {
+    /// Longest name that the schema accepts, in characters.
+    pub const MAX_NAME: usize = 256;
+    /// Longest version that the schema accepts, in characters.
+    pub const MAX_VERSION: usize = 128;
+
+    /// What a server said, cut to what the schema accepts: a server that says too much
+    /// must never make a status write fail.
+    #[must_use]
+    pub fn clipped(name: &str, version: &str) -> Self {
+        Self {
+            name: clip(name, Self::MAX_NAME),
+            version: clip(version, Self::MAX_VERSION),
+        }
+    }
 }

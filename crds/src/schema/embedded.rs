@@ -38,6 +38,8 @@ const QUANTITY: &str =
     r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
 /// A label or annotation key.
 const KEY: &str = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$";
+/// Value of a label.
+const LABEL: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
 /// A DNS subdomain.
 const NAME: &str = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
 
@@ -61,7 +63,7 @@ pub(crate) fn env(_: &mut SchemaGenerator) -> Schema {
     properties["name"] = json!({
         "type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": "^[ -<>-~]+$",
     });
-    properties["value"]["maxLength"] = json!(MAX_VALUE);
+    properties["value"] = json!({"type": "string", "maxLength": MAX_VALUE});
     properties["valueFrom"]["x-kubernetes-validations"] = rules::env_var_source();
     schema(list_map(item, "name", MAX_ENV))
 }
@@ -214,7 +216,9 @@ pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
 
 /// Labels or a node selector.
 pub(crate) fn labels(_: &mut SchemaGenerator) -> Schema {
-    schema(string_map(MAX_LABEL))
+    let mut map = string_map(MAX_LABEL);
+    map["additionalProperties"]["pattern"] = json!(LABEL);
+    schema(map)
 }
 
 pub(crate) fn annotations(_: &mut SchemaGenerator) -> Schema {
@@ -336,7 +340,8 @@ fn bound_string(object: &mut Map<String, Value>, name: &str) {
         "name" | "secretName" | "claimName" => (1, MAX_NAME, Some(NAME)),
         "topologyKey" => (1, MAX_KEY, Some(KEY)),
         "key" => (0, MAX_KEY, None),
-        "value" | "values" | "matchLabels" => (0, MAX_LABEL, None),
+        "value" | "matchLabels" => (0, MAX_LABEL, Some(LABEL)),
+        // `values` too: those of `matchFields` are names of nodes.
         _ => (0, MAX_NAME, None),
     };
     if min > 0 {

@@ -83,7 +83,7 @@ pub struct VirtualMCPServerSpec {
     pub drain_seconds: i32,
     /// Canonical URL of the endpoint; the Service's if absent. Its host is allowed.
     #[serde(rename = "publicURL", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^[!-~]+$"))]
     pub public_url: Option<String>,
     /// Host headers to accept beside the Service's names and publicURL's host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -30,7 +30,7 @@ pub struct VirtualMCPServerStatus {
     pub conditions: Vec<Condition>,
     /// Where clients reach the endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
+    #[schemars(length(max = 8192))]
     pub url: Option<String>,
     /// Pods of the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +78,7 @@ pub struct DiscoveredBackend {
     pub uid: Option<String>,
     /// Where the gateway reaches it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2304))]
+    #[schemars(length(max = 8192))]
     pub url: Option<String>,
     /// How the gateway speaks to it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -182,6 +182,8 @@ pub fn of_servers() -> Vec<Case> {
             "spec.remote.url", "user name or a password"),
         case!(remote, "/spec/remote/url", "https://a.example.com/mcp#x" =>
             "https://a.example.com/mcp?x=1", "spec.remote.url", "has a fragment"),
+        case!(remote, "/spec/remote/url", "https://wörter.example.com" =>
+            "https://xn--wrter-jua.example.com", "spec.remote.url", "should match"),
         case!(remote, "/spec/remote/allowInsecure", "yes" => true, "spec.remote.allowInsecure",
             "must be of type boolean"),
         case!(service, "/spec/service/name", "UPPER" => "lower", "spec.service.name", "should match"),
@@ -202,6 +204,7 @@ pub fn of_protocol() -> Vec<Case> {
             "spec.protocol", "set protocol to auto or legacy"),
         case!(service, "/spec/path", "mcp" => "/mcp", "spec.path", "should match"),
         case!(service, "/spec/path", "/mcp?x=1" => "/mcp", "spec.path", "should match"),
+        case!(service, "/spec/path", "/wörter" => "/w%C3%B6rter", "spec.path", "should match"),
         case!(remote, "/spec/path", "/other" => ABSENT, "spec.path", "remove path"),
         case!(bare_remote, "/spec/path", "" => "/other", "spec.path", "at least 1"),
         case!(service, "/spec/hostHeader", "http://mcp.local" => "mcp.local:8080", "spec.hostHeader",
@@ -289,6 +292,8 @@ pub fn of_workloads() -> Vec<Case> {
             "Duplicate value"),
         case!(with_env, "/spec/workload/podTemplate/labels", {"app.kubernetes.io/name": "x"} =>
             {"example.com/name": "x"}, "spec.workload.podTemplate.labels", "use another prefix"),
+        case!(with_env, "/spec/workload/podTemplate/labels", {"example.com/name": "a b"} =>
+            {"example.com/name": "a-b"}, "spec.workload.podTemplate.labels", "should match"),
         case!(with_env, "/spec/workload/podTemplate/tolerations/0/effect", "Sometimes" => "NoExecute",
             "spec.workload.podTemplate.tolerations[0].effect", "Unsupported value"),
         case!(with_env, "/spec/workload/podTemplate/hostPID", true => ABSENT,
