@@ -301,6 +301,17 @@ async fn raw_definitions_and_results_arrive_byte_for_byte() {
     }
 }
 
+/// T16: what a load balancer would add comes with every answer.
+#[tokio::test]
+async fn extra_headers_come_with_every_answer() {
+    let script = Script::stateless().with_header("set-cookie", "affinity=1");
+    let backend = Backend::start(script).await.unwrap();
+
+    let answer = ping(&backend.url()).await.unwrap();
+
+    assert_eq!(answer.header("set-cookie"), "affinity=1");
+}
+
 /// Multi-line `data` is one message.
 #[tokio::test]
 async fn a_multi_line_event_spreads_one_message_over_several_data_lines() {

@@ -2,7 +2,12 @@
 //!
 //! The direct matrix proves the harness; the matrix through the gateway proves the gateway. Every
 //! cell is a `tools/list` that names the tool and a `tools/call` whose content is checked.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};

@@ -106,9 +106,18 @@ impl Engine {
         let call = Call::new(parts, body);
         let (place, cycle) = self.recorder.request(connection, peer_port, &call);
         let fault = self.fault.borrow().meeting(call.method(), cycle).clone();
-        let response = self.respond(&call, &fault).await?;
+        let mut response = self.respond(&call, &fault).await?;
+        self.add_headers(&mut response);
         self.recorder.answered(place, response.status().as_u16());
         Ok(response)
+    }
+
+    fn add_headers(&self, response: &mut Response<Body>) {
+        for (name, value) in &self.script().extra_headers {
+            if let (Ok(name), Ok(value)) = (name.parse::<http::HeaderName>(), value.parse()) {
+                response.headers_mut().append(name, value);
+            }
+        }
     }
 
     async fn respond(&self, call: &Call, fault: &Fault) -> Result<Response<Body>, Aborted> {

@@ -69,6 +69,8 @@ pub struct Script {
     pub bearer: Option<String>,
     /// `ttlMs` of modern lists.
     pub ttl_ms: u64,
+    /// Added to every answer, for example `set-cookie` or `keep-alive`.
+    pub extra_headers: Vec<(String, String)>,
 }
 
 impl Script {
@@ -90,6 +92,7 @@ impl Script {
             delete_status: 200,
             bearer: None,
             ttl_ms: 60_000,
+            extra_headers: Vec::new(),
         }
     }
 
@@ -151,6 +154,12 @@ impl Script {
     #[must_use]
     pub fn with_get_stream(mut self) -> Self {
         self.get_stream = GetStream::Offered;
+        self
+    }
+
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.extra_headers.push((name.to_owned(), value.to_owned()));
         self
     }
 

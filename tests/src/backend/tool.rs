@@ -12,7 +12,8 @@ pub struct Tool {
     /// Raw JSON, sent as it is.
     pub definition: String,
     pub behaviour: Behaviour,
-    /// Raw JSON-RPC notifications that precede the result where the reply is an event stream.
+    /// Raw JSON-RPC messages (notifications, or requests of the server) that precede the result
+    /// where the reply is an event stream.
     pub notifications: Vec<String>,
 }
 
