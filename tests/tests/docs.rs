@@ -112,6 +112,60 @@ fn every_word_of_a_status_is_documented() {
     assert_named("word", &wanted, "docs/api.md");
 }
 
+/// Names in double quotes in the production code below `folders` that start with `prefix`.
+fn literals(folders: &[&str], prefix: &str) -> BTreeSet<String> {
+    let files = sources::rust().unwrap().into_iter();
+    files
+        .filter(|source| folders.iter().any(|folder| source.path.starts_with(folder)))
+        .filter(|source| !source.path.contains("tests"))
+        .flat_map(|source| {
+            let quoted = source.text.split('"').skip(1).step_by(2).map(str::to_owned);
+            quoted.collect::<Vec<_>>()
+        })
+        .filter(|word| word.starts_with(prefix))
+        .filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        .collect()
+}
+
+/// Build 5: every metric is documented, and no other one is.
+#[test]
+fn every_metric_is_documented_and_every_documented_one_exists() {
+    let units = [
+        "_total",
+        "_seconds",
+        "_up",
+        "_state",
+        "_failures",
+        "_connections",
+        "_info",
+    ];
+    let others = [
+        "_sessions",
+        "_tools",
+        "_phase",
+        "_valid",
+        "_depth",
+        "_leader",
+    ];
+    let is_metric = |word: &String| units.iter().chain(&others).any(|end| word.ends_with(end));
+    let exist: BTreeSet<String> = literals(&["vmcp/src/", "operator/src/"], "vmcp_")
+        .into_iter()
+        .filter(is_metric)
+        .collect();
+    let document = document("docs/monitoring.md");
+
+    assert_named("metric", &exist, "docs/monitoring.md");
+    let named = quoted_words(&document);
+    let stale: Vec<&String> = named
+        .iter()
+        .filter(|word| word.starts_with("vmcp_") && !exist.contains(*word))
+        .collect();
+    assert!(
+        stale.is_empty(),
+        "docs/monitoring.md names what does not exist: {stale:?}"
+    );
+}
+
 /// Build 1: a link in a document leads to a file of the checkout.
 #[test]
 fn every_relative_link_leads_to_a_file() {
