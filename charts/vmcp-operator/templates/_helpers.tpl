@@ -24,7 +24,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- with .image.registry }}{{ . }}/{{ end }}{{ .image.repository }}:{{ $tag }}
 {{- end -}}
 
-{{- /* What the operator may do where it works: api.md "RBAC", counted by tests/tests/charts.rs. */}}
+{{- /* What the operator may do where it works: api.md "RBAC", counted by tests/tests/charts. */}}
 {{- define "vmcp-operator.rules" -}}
 # Our own kinds: read, and write what we know about them. Nobody's spec is ever changed.
 - apiGroups: [vmcp.dev]
