@@ -37,7 +37,7 @@ impl Server {
         let plane = controlplane::shared().await.unwrap();
         let mut all = vec!["-n", self.namespace.name.as_str()];
         all.extend_from_slice(arguments);
-        plane.kubectl_run(&all).await.unwrap()
+        plane.kubectl_run(&all).await.unwrap().ok().unwrap()
     }
 
     /// Would the API server take this object? Nothing is stored. Unknown fields are
