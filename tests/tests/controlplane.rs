@@ -15,9 +15,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource};
 use serde_json::json;
 
-use vmcp_tests::controlplane::{
-    ControlPlane, Controllers, Options, clean_leftovers, shared,
-};
+use vmcp_tests::controlplane::{ControlPlane, Controllers, Options, clean_leftovers, shared};
 use vmcp_tests::eventually::eventually;
 use vmcp_tests::process::{Launch, Program, Signal};
 
@@ -85,7 +83,10 @@ async fn the_api_server_is_ready_and_knows_its_version() -> Result<()> {
     let version = plane.admin().await?.apiserver_version().await?;
     let kubectl = plane.kubectl_run(&["version", "-o", "json"]).await?.ok()?;
 
-    assert_eq!((version.major.as_str(), version.minor.as_str()), ("1", "36"));
+    assert_eq!(
+        (version.major.as_str(), version.minor.as_str()),
+        ("1", "36")
+    );
     let kubectl: serde_json::Value = serde_json::from_str(&kubectl)?;
     assert_eq!(kubectl["clientVersion"]["gitVersion"], "v1.36.4");
     assert_eq!(kubectl["serverVersion"]["gitVersion"], "v1.36.4");
@@ -113,7 +114,14 @@ async fn a_service_account_may_do_only_what_a_role_says() -> Result<()> {
         .ok()?;
     let account = format!("--serviceaccount={}:default", namespace.name);
     plane
-        .kubectl_run(&["create", "rolebinding", "reader", &ns, "--role=reader", &account])
+        .kubectl_run(&[
+            "create",
+            "rolebinding",
+            "reader",
+            &ns,
+            "--role=reader",
+            &account,
+        ])
         .await?
         .ok()?;
 
@@ -171,7 +179,8 @@ async fn the_audit_log_records_who_did_what_to_which_object() -> Result<()> {
         .await?;
 
     let mark = plane.audit().mark();
-    maps.create(&PostParams::default(), &config_map("seen")).await?;
+    maps.create(&PostParams::default(), &config_map("seen"))
+        .await?;
     maps.get("seen").await?;
     let refused: Api<ConfigMap> = Api::default_namespaced(client_of(&stranger).await?);
     let refusal = refused.delete("seen", &DeleteParams::default()).await;
@@ -185,7 +194,14 @@ async fn the_audit_log_records_who_did_what_to_which_object() -> Result<()> {
             .filter(|event| event.namespace == namespace.name && event.resource == "configmaps")
             .filter(|event| !event.user.starts_with("system:serviceaccount:kube-system:"))
             .filter(|event| !event.user_agent.starts_with("kube-"))
-            .map(|event| (event.user.as_str(), event.verb.as_str(), event.name.as_str(), event.code))
+            .map(|event| {
+                (
+                    event.user.as_str(),
+                    event.verb.as_str(),
+                    event.name.as_str(),
+                    event.code,
+                )
+            })
             .collect();
         let wanted = [
             ("admin", "create", "seen", 201),
@@ -270,7 +286,9 @@ async fn the_controllers_make_pods_and_collect_garbage() -> Result<()> {
         Ok(())
     })
     .await?;
-    deployments.delete("owner", &DeleteParams::default()).await?;
+    deployments
+        .delete("owner", &DeleteParams::default())
+        .await?;
     eventually("nothing is left", SOON, || async {
         ensure!(maps.get_opt("owned").await?.is_none(), "the ConfigMap");
         let sets = replica_sets.list(&ListParams::default()).await?;
@@ -291,7 +309,8 @@ async fn a_private_api_server_comes_back_on_its_port_with_its_data() -> Result<(
     })
     .await?;
     let maps: Api<ConfigMap> = Api::namespaced(plane.admin().await?, "default");
-    maps.create(&PostParams::default(), &config_map("kept")).await?;
+    maps.create(&PostParams::default(), &config_map("kept"))
+        .await?;
     let (directory, pids) = (plane.directory().to_owned(), pids_in(plane.directory())?);
 
     plane.kill_apiserver()?;
@@ -306,7 +325,10 @@ async fn a_private_api_server_comes_back_on_its_port_with_its_data() -> Result<(
     assert_eq!(plane.casualty(), None);
     let all = [pids, pids_in(plane.directory())?].concat();
     drop(plane);
-    assert!(all.iter().all(|&pid| !runs(pid)), "a server outlived its handle");
+    assert!(
+        all.iter().all(|&pid| !runs(pid)),
+        "a server outlived its handle"
+    );
     assert!(!directory.exists(), "its folder outlived its handle");
     Ok(())
 }
@@ -361,7 +383,10 @@ async fn what_a_killed_run_left_is_removed_and_nothing_else() -> Result<()> {
     let left = directory.exists();
     clean_leftovers()?;
 
-    assert!(while_it_runs, "a running control plane was taken for a leftover");
+    assert!(
+        while_it_runs,
+        "a running control plane was taken for a leftover"
+    );
     assert!(left, "nothing was left to clean");
     assert!(!directory.exists());
     survivor.wait(SOON).await.context("the survivor")?;

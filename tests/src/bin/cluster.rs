@@ -121,11 +121,7 @@ async fn start() -> Result<OwnedControlPlane> {
 }
 
 /// Waits for the command, passes SIGTERM on to it, and complains as soon as a server ends.
-async fn guard(
-    plane: &OwnedControlPlane,
-    child: &Program,
-    stop: &mut Stop,
-) -> Result<ExitStatus> {
+async fn guard(plane: &OwnedControlPlane, child: &Program, stop: &mut Stop) -> Result<ExitStatus> {
     let mut complained = false;
     loop {
         if let Some(status) = child.exited()? {

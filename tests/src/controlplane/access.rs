@@ -144,7 +144,10 @@ pub(super) fn kubeconfig(url: &str, ca_pem: &str, login: &Login, namespace: &str
 }
 
 /// Waits for an answer of the API server, but not for ever.
-pub(super) async fn timed<T>(what: &str, answer: impl Future<Output = kube::Result<T>>) -> Result<T> {
+pub(super) async fn timed<T>(
+    what: &str,
+    answer: impl Future<Output = kube::Result<T>>,
+) -> Result<T> {
     tokio::time::timeout(REQUEST, answer)
         .await
         .with_context(|| format!("no answer within {REQUEST:?}: {what}"))?

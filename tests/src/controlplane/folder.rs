@@ -65,10 +65,7 @@ impl Folder {
 
     /// Notes a server, so that the next start can end it should this process crash.
     pub fn note_pid(&self, name: &str, pid: u32) -> Result<()> {
-        replace(
-            &self.path.join(PIDS).join(name),
-            pid.to_string().as_bytes(),
-        )
+        replace(&self.path.join(PIDS).join(name), pid.to_string().as_bytes())
     }
 
     /// Leaves the logs behind and says where.
@@ -137,7 +134,10 @@ mod tests {
     fn a_process_is_known_by_its_id_and_start_time() {
         let own = identity("self").expect("this process");
 
-        assert_eq!(own, identity(&std::process::id().to_string()).expect("same"));
+        assert_eq!(
+            own,
+            identity(&std::process::id().to_string()).expect("same")
+        );
         assert_ne!(own, identity("1").expect("another"));
         assert!(own.starts_with(&format!("{} ", std::process::id())));
     }

@@ -30,8 +30,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 pub use audit::{Audit, AuditEvent, Mark};
-pub use lifecycle::{IdleExit, serve_until_idle};
 pub use leftovers::clean_leftovers;
+pub use lifecycle::{IdleExit, serve_until_idle};
 pub use namespace::Namespace;
 pub use owned::OwnedControlPlane;
 pub use shared::{CLUSTER_VARIABLE, shared};

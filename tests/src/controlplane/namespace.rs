@@ -89,7 +89,11 @@ impl Drop for Namespace {
             .arg("--kubeconfig")
             .arg(self.plane.admin_kubeconfig())
             .args(["delete", "namespace", &self.name])
-            .args(["--wait=false", "--ignore-not-found", "--request-timeout=20s"]);
+            .args([
+                "--wait=false",
+                "--ignore-not-found",
+                "--request-timeout=20s",
+            ]);
         // The control plane goes away anyway: what is left goes with it.
         let _left = kubectl.start_detached(std::path::Path::new("/dev/null"));
     }

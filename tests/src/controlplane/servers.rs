@@ -69,8 +69,9 @@ impl Plan {
             audit_log: folder.path().join("audit.log"),
             etcd: etcd(folder.path(), tools, &etcd_url, peer_port),
             apiserver: apiserver(folder.path(), tools, &pki, &etcd_url, api_port)?,
-            controllers: (controllers == Controllers::Run)
-                .then(|| controller_manager(folder.path(), tools, &pki, &manager, controllers_port)),
+            controllers: (controllers == Controllers::Run).then(|| {
+                controller_manager(folder.path(), tools, &pki, &manager, controllers_port)
+            }),
             ca_pem: pki.ca_pem,
             url,
         })
@@ -90,13 +91,7 @@ fn etcd(folder: &Path, tools: &Tools, url: &str, peer_port: u16) -> Launch {
         .arg("--unsafe-no-fsync")
 }
 
-fn apiserver(
-    folder: &Path,
-    tools: &Tools,
-    pki: &Pki,
-    etcd_url: &str,
-    port: u16,
-) -> Result<Launch> {
+fn apiserver(folder: &Path, tools: &Tools, pki: &Pki, etcd_url: &str, port: u16) -> Result<Launch> {
     let policy = folder.join("audit-policy.yaml");
     pki::secret(&policy, audit::POLICY)?;
     let file = |name: &str| pki.file(name).display().to_string();
@@ -142,7 +137,10 @@ fn controller_manager(
         .arg("--leader-elect=false")
         .arg("--bind-address=127.0.0.1")
         .arg(flag("secure-port", port))
-        .arg(flag("cert-dir", folder.join("controller-manager").display()))
+        .arg(flag(
+            "cert-dir",
+            folder.join("controller-manager").display(),
+        ))
 }
 
 fn flag(name: &str, value: impl std::fmt::Display) -> String {
@@ -205,14 +203,18 @@ impl Servers {
     /// Which server ended without being told to, and its last words.
     pub fn casualty(&self) -> Option<String> {
         let apiserver = self.apiserver();
-        [self.controllers.as_ref(), apiserver.as_ref(), Some(&self.etcd)]
-            .into_iter()
-            .flatten()
-            .find_map(|program| {
-                let status = program.exited().ok().flatten()?;
-                let log = program.log_path().display();
-                Some(format!("{status}, log {log}:\n{}", program.log_tail()))
-            })
+        [
+            self.controllers.as_ref(),
+            apiserver.as_ref(),
+            Some(&self.etcd),
+        ]
+        .into_iter()
+        .flatten()
+        .find_map(|program| {
+            let status = program.exited().ok().flatten()?;
+            let log = program.log_path().display();
+            Some(format!("{status}, log {log}:\n{}", program.log_tail()))
+        })
     }
 
     async fn wait_for_api(&self, client: &Client) -> Result<()> {
@@ -246,13 +248,16 @@ impl Servers {
                 (Err(error), None) => bail!("{error:#}"),
             }
         });
-        answer.await.and_then(|ended| ended).with_context(|| {
-            format!("last lines of etcd:\n{}", self.etcd.log_tail())
-        })
+        answer
+            .await
+            .and_then(|ended| ended)
+            .with_context(|| format!("last lines of etcd:\n{}", self.etcd.log_tail()))
     }
 
     fn apiserver(&self) -> MutexGuard<'_, Option<Program>> {
-        self.apiserver.lock().unwrap_or_else(PoisonError::into_inner)
+        self.apiserver
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -146,8 +146,8 @@ impl Launch {
     /// # Errors
     /// The program cannot be started.
     pub fn start_inherited(&self) -> Result<Program> {
-        let child = spawner::spawn(self.command()?)
-            .with_context(|| format!("starting {}", self.name()))?;
+        let child =
+            spawner::spawn(self.command()?).with_context(|| format!("starting {}", self.name()))?;
         Ok(Program::new(self.name(), child, PathBuf::from("/dev/null")))
     }
 

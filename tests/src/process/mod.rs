@@ -14,8 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rustix::process::{Pid, kill_process};
 pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 
 use crate::eventually::eventually;
 
@@ -121,7 +121,9 @@ impl Program {
     /// The kernel refuses.
     pub fn kill(&self) -> Result<()> {
         let mut child = self.child();
-        child.kill().with_context(|| format!("killing {}", self.name))?;
+        child
+            .kill()
+            .with_context(|| format!("killing {}", self.name))?;
         child
             .wait()
             .with_context(|| format!("waiting for {}", self.name))?;

@@ -15,7 +15,9 @@ fn runs(pid: u32) -> bool {
 #[tokio::test]
 async fn a_dropped_program_is_gone() {
     let folder = tempfile::tempdir().expect("a folder");
-    let program = shell("exec sleep 60").start(folder.path().join("log")).expect("started");
+    let program = shell("exec sleep 60")
+        .start(folder.path().join("log"))
+        .expect("started");
     let pid = program.pid();
     assert!(runs(pid));
 
@@ -98,7 +100,10 @@ async fn waiting_for_a_line_ends_when_the_program_does() {
         .expect_err("no such line");
 
     let text = format!("{error:#}");
-    assert!(text.contains("exit status: 3") && text.contains("only this"), "{text}");
+    assert!(
+        text.contains("exit status: 3") && text.contains("only this"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -110,7 +115,10 @@ async fn run_returns_both_outputs_and_the_exit_code() {
         .expect("an end");
 
     assert_eq!(output.status.code(), Some(4));
-    assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("out\n", "err\n"));
+    assert_eq!(
+        (output.stdout.as_str(), output.stderr.as_str()),
+        ("out\n", "err\n")
+    );
 }
 
 #[tokio::test]
