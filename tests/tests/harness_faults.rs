@@ -123,12 +123,13 @@ async fn a_hang_never_answers_and_a_hold_answers_when_it_is_lifted() {
 
     let url = backend.url();
     backend.set(Fault::Hold).await.unwrap();
-    let lift = async {
-        until(|| backend.log().len() == 2).await;
-        backend.heal().await.unwrap();
-    };
-    let (held, ()) = tokio::join!(ping(&url), lift);
+    let asking = ping(&url);
+    tokio::pin!(asking);
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut asking).await;
+    backend.heal().await.unwrap();
+    let held = asking.await;
 
+    assert!(early.is_err(), "held while the fault lasts");
     assert_eq!(held.unwrap().message()["result"], json!({}));
 }
 
