@@ -13,18 +13,21 @@ use crate::process::Launch;
 /// Name of the Helm release, and by the chart's rule of everything in it.
 pub const RELEASE: &str = "vmcp-operator";
 
+/// Namespace of the operator in `deploy/install.yaml`.
+pub const SYSTEM: &str = "vmcp-system";
+
 const HELM_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Kinds of the chart that give rights; without a kubelet its Deployment would start nothing.
-const RIGHTS: [&str; 5] =
-    ["ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
+const RIGHTS: [&str; 6] =
+    ["Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
 
 /// Which namespaces the operator serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All of them: cluster roles.
+    /// All of them: the cluster roles of `deploy/install.yaml`, for namespace [`SYSTEM`].
     Cluster,
-    /// Only the release's own: roles, so that tests share a cluster.
+    /// Only the release's own: the chart's roles, so that tests share a cluster.
     Namespace,
 }
 
@@ -59,18 +62,19 @@ async fn run(plane: &ControlPlane, args: &[&str]) -> Result<()> {
 }
 
 async fn rights(namespace: &str, scope: Scope) -> Result<String> {
-    let chart = root()?.join("charts/vmcp-operator");
-    let watch = match scope {
-        Scope::Cluster => String::new(),
-        Scope::Namespace => format!("watchNamespaces={{{namespace}}}"),
+    let rendered = match scope {
+        Scope::Cluster => {
+            ensure!(namespace == SYSTEM, "deploy/install.yaml is for namespace {SYSTEM}");
+            std::fs::read_to_string(root()?.join("deploy/install.yaml"))?
+        }
+        Scope::Namespace => {
+            let helm = Launch::new(crate::tools::find("helm")?)
+                .args(["template", RELEASE, "--namespace", namespace])
+                .args(["--set", &format!("watchNamespaces={{{namespace}}}")])
+                .arg(root()?.join("charts/vmcp-operator"));
+            helm.run(HELM_DEADLINE).await?.ok().context("helm template")?
+        }
     };
-    let mut helm = Launch::new(crate::tools::find("helm")?)
-        .args(["template", RELEASE, "--namespace", namespace])
-        .arg(&chart);
-    if !watch.is_empty() {
-        helm = helm.args(["--set", &watch]);
-    }
-    let rendered = helm.run(HELM_DEADLINE).await?.ok().context("helm template")?;
     only_rights(&rendered)
 }
 

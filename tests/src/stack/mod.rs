@@ -6,7 +6,9 @@
 
 mod gateway;
 mod install;
+mod local;
 mod operator;
+mod world;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,8 +21,10 @@ use crate::eventually::eventually;
 use crate::process::Program;
 
 pub use gateway::{GatewayOptions, GatewayProcess};
-pub use install::{RELEASE, Scope, apply_yaml, install};
+pub use install::{RELEASE, SYSTEM, Scope, apply_yaml, install};
+pub use local::Local;
 pub use operator::OperatorProcess;
+pub use world::{SOON, World, condition, entry, remote, virtual_server};
 
 /// How long a program may take from its start to its first answer on a busy machine.
 const START: Duration = Duration::from_secs(30);
