@@ -11,7 +11,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use vmcp_core::health::{CallOutcome, Dialect, Outcome, ProbeFailure, ProbeReason, SessionMode, Step, Wire};
+use vmcp_core::health::{
+    CallOutcome, Dialect, Outcome, ProbeFailure, ProbeReason, SessionMode, Step, Wire,
+};
 use vmcp_core::jsonrpc::{self, RequestId, RpcError, raw};
 use vmcp_core::mcp::{Era, meta, method};
 
@@ -66,16 +68,31 @@ enum Route<'a> {
 
 impl Call {
     #[must_use]
-    pub fn new(slot: Arc<Slot>, request: UpstreamRequest, events: Events, started: Started) -> Self {
+    pub fn new(
+        slot: Arc<Slot>,
+        request: UpstreamRequest,
+        events: Events,
+        started: Started,
+    ) -> Self {
         let deadline = Instant::from_std(request.deadline);
         let allowed = deadline.saturating_duration_since(Instant::now());
-        Self { slot, request, deadline, allowed, events, started: Some(started) }
+        Self {
+            slot,
+            request,
+            deadline,
+            allowed,
+            events,
+            started: Some(started),
+        }
     }
 
     /// Runs to the end and reports to the caller; returns what health may learn, if anything.
     pub async fn run(mut self) -> Option<CallOutcome> {
         let Ok(place) = self.slot.admit().await else {
-            self.report(UpstreamError::Overloaded { retry_after: RETRY_OVERLOADED }).await;
+            self.report(UpstreamError::Overloaded {
+                retry_after: RETRY_OVERLOADED,
+            })
+            .await;
             return None;
         };
         let slot = Arc::clone(&self.slot);
@@ -91,7 +108,9 @@ impl Call {
 
     async fn drive(&mut self) -> Result<CallOutcome, Broken> {
         let Some(dialect) = self.request.target.dialect else {
-            return Err(Broken::Failed(UpstreamError::Unavailable(undetected(self.doing()))));
+            return Err(Broken::Failed(UpstreamError::Unavailable(undetected(
+                self.doing(),
+            ))));
         };
         let answer = match (dialect.era, dialect.sessions) {
             (Era::Modern, _) => self.over_http(dialect, Route::Modern).await,
@@ -120,7 +139,11 @@ impl Call {
         }
         if scope == SessionScope::Lease {
             // A call that did not end well may still run there.
-            let surplus = if answer.is_ok() { self.slot.return_lease(cell) } else { Some(cell) };
+            let surplus = if answer.is_ok() {
+                self.slot.return_lease(cell)
+            } else {
+                Some(cell)
+            };
             if let Some(cell) = surplus {
                 let slot = Arc::clone(&self.slot);
                 tokio::spawn(async move { cell.end(&slot.endpoint, &slot.tls).await });
@@ -132,13 +155,23 @@ impl Call {
 
     async fn within(&mut self, dialect: Dialect, cell: &Arc<Cell>) -> Result<Answer, Broken> {
         let slot = Arc::clone(&self.slot);
-        let opened = match cell.get(&slot.endpoint, &slot.tls, dialect, self.deadline).await {
+        let opened = match cell
+            .get(&slot.endpoint, &slot.tls, dialect, self.deadline)
+            .await
+        {
             Ok(opened) => opened,
             Err(error) => return Err(self.not_open(error)),
         };
         match opened {
             Opened::Http { id, version } => {
-                self.over_http(Dialect { version: *version, ..dialect }, Route::Legacy(id.as_ref())).await
+                self.over_http(
+                    Dialect {
+                        version: *version,
+                        ..dialect
+                    },
+                    Route::Legacy(id.as_ref()),
+                )
+                .await
             }
             Opened::Events(stream) => self.over_events(stream).await,
         }
@@ -146,15 +179,22 @@ impl Call {
 
     /// T18: 404 is a lost session; 400 is one only if the session does not answer a ping either.
     async fn is_lost(&self, refusal: &Refusal, dialect: Dialect, cell: &Arc<Cell>) -> bool {
-        let Ok(Opened::Http { id: Some(id), version }) =
-            cell.get(&self.slot.endpoint, &self.slot.tls, dialect, self.deadline).await
+        let Ok(Opened::Http {
+            id: Some(id),
+            version,
+        }) = cell
+            .get(&self.slot.endpoint, &self.slot.tls, dialect, self.deadline)
+            .await
         else {
             return false;
         };
         match refusal.status {
             404 => true,
             400 => {
-                let voice = Voice::Legacy { version: *version, session: Some(id) };
+                let voice = Voice::Legacy {
+                    version: *version,
+                    session: Some(id),
+                };
                 !self.ping(voice).await
             }
             _ => false,
@@ -165,10 +205,21 @@ impl Call {
     async fn ping(&self, voice: Voice<'_>) -> bool {
         let id = next_id();
         let asked = async {
-            let request = outgoing::post(&self.slot.endpoint, voice, jsonrpc::write_request(&id, method::PING, None))?;
+            let request = outgoing::post(
+                &self.slot.endpoint,
+                voice,
+                jsonrpc::write_request(&id, method::PING, None),
+            )?;
             let deadline = self.deadline.min(Instant::now() + SIDE_MESSAGE_WITHIN);
             let (mut link, _) = Link::dial(&self.slot.endpoint, &self.slot.tls, deadline).await?;
-            exchange(&mut link, outgoing::ending(request, Last::Yes), &id, deadline).await.map(drop)
+            exchange(
+                &mut link,
+                outgoing::ending(request, Last::Yes),
+                &id,
+                deadline,
+            )
+            .await
+            .map(drop)
         };
         !matches!(asked.await, Err(WireError::Refused(_)))
     }
@@ -179,11 +230,18 @@ impl Call {
         let name = self.request.name.clone();
         let (voice, params) = match route {
             Route::Modern => {
-                let voice = Voice::Modern { version: dialect.version, method: &request_method, name: name.as_deref() };
+                let voice = Voice::Modern {
+                    version: dialect.version,
+                    method: &request_method,
+                    name: name.as_deref(),
+                };
                 (voice, Some(self.modern_params(dialect)))
             }
             Route::Legacy(session) => {
-                let voice = Voice::Legacy { version: dialect.version, session };
+                let voice = Voice::Legacy {
+                    version: dialect.version,
+                    session,
+                };
                 (voice, self.request.params.as_deref().map(ToOwned::to_owned))
             }
         };
@@ -191,14 +249,22 @@ impl Call {
         let request = outgoing::post(&self.slot.endpoint, voice, body).map_err(WireError::from)?;
         let result = self.exchange(request, &id, voice).await;
         if dialect.era == Era::Legacy
-            && matches!(result, Err(Broken::Gone | Broken::Stopped | Broken::Wire(WireError::Timeout(_))))
+            && matches!(
+                result,
+                Err(Broken::Gone | Broken::Stopped | Broken::Wire(WireError::Timeout(_)))
+            )
         {
             self.tell_cancelled(&id, voice);
         }
         result
     }
 
-    async fn exchange(&mut self, request: Outgoing, id: &RequestId, voice: Voice<'_>) -> Result<Answer, Broken> {
+    async fn exchange(
+        &mut self,
+        request: Outgoing,
+        id: &RequestId,
+        voice: Voice<'_>,
+    ) -> Result<Answer, Broken> {
         let (mut link, reply) = self.send(request, id).await?;
         let mut reply = reply;
         loop {
@@ -216,7 +282,9 @@ impl Call {
                     // The rest of the body is read beside the client's answer, not before it.
                     tokio::spawn(async move {
                         let keep_alive = reply.keep_alive;
-                        if reply.finish().await && link.reusable(Instant::now() + SIDE_MESSAGE_WITHIN).await {
+                        if reply.finish().await
+                            && link.reusable(Instant::now() + SIDE_MESSAGE_WITHIN).await
+                        {
                             slot.pool.put(link, keep_alive);
                         }
                     });
@@ -258,7 +326,9 @@ impl Call {
     async fn over_events(&mut self, stream: &SseSession) -> Result<Answer, Broken> {
         let method = Arc::clone(&self.request.method);
         let params = self.request.params.clone();
-        let (id, mut inbox) = stream.ask(&method, params.as_deref(), self.deadline).await?;
+        let (id, mut inbox) = stream
+            .ask(&method, params.as_deref(), self.deadline)
+            .await?;
         let events = self.events.clone();
         let ended = loop {
             let received = tokio::select! {
@@ -282,7 +352,10 @@ impl Call {
             stream.forget(&id);
             let cancelled = cancelled_params(&id);
             let deadline = Instant::now() + SIDE_MESSAGE_WITHIN;
-            if let Err(error) = stream.notify(method::NOTIFICATION_CANCELLED, Some(&cancelled), deadline).await {
+            if let Err(error) = stream
+                .notify(method::NOTIFICATION_CANCELLED, Some(&cancelled), deadline)
+                .await
+            {
                 tracing::debug!(%error, "cancellation not sent");
             }
         }
@@ -293,12 +366,20 @@ impl Call {
         let capabilities = self.request.client_capabilities.as_deref().unwrap_or("{}");
         let own = format!(r#"{{"name":"{CLIENT_NAME}","version":"{CLIENT_VERSION}"}}"#);
         let info = self.request.client_info.as_deref().unwrap_or(&own);
-        meta::modern_params(self.request.params.as_deref(), dialect.version, capabilities, Some(info))
+        meta::modern_params(
+            self.request.params.as_deref(),
+            dialect.version,
+            capabilities,
+            Some(info),
+        )
     }
 
     /// A legacy backend does not take a closed connection for a cancellation.
     fn tell_cancelled(&self, id: &RequestId, voice: Voice<'_>) {
-        let body = jsonrpc::write_notification(method::NOTIFICATION_CANCELLED, Some(&cancelled_params(id)));
+        let body = jsonrpc::write_notification(
+            method::NOTIFICATION_CANCELLED,
+            Some(&cancelled_params(id)),
+        );
         self.tell_aside(body, voice);
     }
 
@@ -338,7 +419,9 @@ impl Call {
         if let Some(started) = self.started.take() {
             started.send(Ok(())).map_err(|_| Broken::Gone)?;
         }
-        super::wire::within(self.deadline, self.events.send(Ok(event))).await?.map_err(|_| Broken::Gone)
+        super::wire::within(self.deadline, self.events.send(Ok(event)))
+            .await?
+            .map_err(|_| Broken::Gone)
     }
 
     async fn report(&mut self, error: UpstreamError) {
@@ -379,7 +462,9 @@ impl Call {
     fn client_error(&self, error: &WireError, failure: ProbeFailure) -> UpstreamError {
         match error {
             WireError::Timeout(_) => UpstreamError::Timeout(self.allowed),
-            WireError::Protocol(_) | WireError::Cut(_) | WireError::TooLarge(_) => UpstreamError::Protocol(failure),
+            WireError::Protocol(_) | WireError::Cut(_) | WireError::TooLarge(_) => {
+                UpstreamError::Protocol(failure)
+            }
             _ => by_reason(failure),
         }
     }
@@ -387,17 +472,29 @@ impl Call {
     fn not_open(&self, error: OpenError) -> Broken {
         let failure = match error {
             OpenError::Ended => return Broken::Stopped,
-            OpenError::Wire(error) => verdict::failure(Doing::INITIALIZE, &error, &self.slot.endpoint.url),
+            OpenError::Wire(error) => {
+                verdict::failure(Doing::INITIALIZE, &error, &self.slot.endpoint.url)
+            }
             OpenError::Outcome(outcome) => match *outcome {
-                Outcome::Failed(failure) | Outcome::AuthRequired(failure) | Outcome::AuthFailed(failure) => failure,
-                _ => verdict::failed(Doing::INITIALIZE, ProbeReason::RateLimited, Some(429), "initialize answered HTTP 429"),
+                Outcome::Failed(failure)
+                | Outcome::AuthRequired(failure)
+                | Outcome::AuthFailed(failure) => failure,
+                _ => verdict::failed(
+                    Doing::INITIALIZE,
+                    ProbeReason::RateLimited,
+                    Some(429),
+                    "initialize answered HTTP 429",
+                ),
             },
         };
         Broken::Failed(by_reason(failure))
     }
 
     fn doing(&self) -> Doing<'_> {
-        Doing { step: Step::Call, what: &self.request.method }
+        Doing {
+            step: Step::Call,
+            what: &self.request.method,
+        }
     }
 
     fn doing_owned(&self) -> OwnedDoing {
@@ -411,7 +508,10 @@ struct OwnedDoing(Arc<str>);
 
 impl OwnedDoing {
     fn as_doing(&self) -> Doing<'_> {
-        Doing { step: Step::Call, what: &self.0 }
+        Doing {
+            step: Step::Call,
+            what: &self.0,
+        }
     }
 }
 
@@ -435,10 +535,12 @@ fn own_error(broken: Broken) -> Result<Answer, Broken> {
 
 fn by_reason(failure: ProbeFailure) -> UpstreamError {
     match failure.reason {
-        ProbeReason::AuthRequired | ProbeReason::AuthFailed => UpstreamError::Authentication(failure),
-        ProbeReason::ProtocolError | ProbeReason::ResponseTooLarge | ProbeReason::UnsupportedVersion => {
-            UpstreamError::Protocol(failure)
+        ProbeReason::AuthRequired | ProbeReason::AuthFailed => {
+            UpstreamError::Authentication(failure)
         }
+        ProbeReason::ProtocolError
+        | ProbeReason::ResponseTooLarge
+        | ProbeReason::UnsupportedVersion => UpstreamError::Protocol(failure),
         _ => UpstreamError::Unavailable(failure),
     }
 }
@@ -447,9 +549,9 @@ fn by_reason(failure: ProbeFailure) -> UpstreamError {
 fn learnt_from(error: &UpstreamError) -> Option<CallOutcome> {
     match error {
         UpstreamError::Unavailable(failure) if failure.reason == ProbeReason::RateLimited => None,
-        UpstreamError::Unavailable(failure) | UpstreamError::Authentication(failure) | UpstreamError::Protocol(failure) => {
-            Some(CallOutcome::Failed(failure.clone()))
-        }
+        UpstreamError::Unavailable(failure)
+        | UpstreamError::Authentication(failure)
+        | UpstreamError::Protocol(failure) => Some(CallOutcome::Failed(failure.clone())),
         UpstreamError::Timeout(_) | UpstreamError::Overloaded { .. } => None,
     }
 }
@@ -459,11 +561,19 @@ fn is_tool_error(method: &str, result: &str) -> bool {
 }
 
 fn cancelled_params(id: &RequestId) -> String {
-    format!(r#"{{"requestId":{},"reason":"the client is gone"}}"#, id.to_raw())
+    format!(
+        r#"{{"requestId":{},"reason":"the client is gone"}}"#,
+        id.to_raw()
+    )
 }
 
 fn undetected(doing: Doing<'_>) -> ProbeFailure {
-    verdict::failed(doing, ProbeReason::ProtocolError, None, "the backend has not been understood yet")
+    verdict::failed(
+        doing,
+        ProbeReason::ProtocolError,
+        None,
+        "the backend has not been understood yet",
+    )
 }
 
 fn stopped(doing: Doing<'_>) -> ProbeFailure {

@@ -80,10 +80,19 @@ impl Origin {
         let tls = match url.scheme() {
             "http" => false,
             "https" => true,
-            other => return Err(invalid_url(format!("scheme {other} is neither http nor https"))),
+            other => {
+                return Err(invalid_url(format!(
+                    "scheme {other} is neither http nor https"
+                )));
+            }
         };
-        let host = url.host().ok_or_else(|| invalid_url("the URL names no host".to_owned()))?.to_owned();
-        let port = url.port_or_known_default().ok_or_else(|| invalid_url("the URL names no port".to_owned()))?;
+        let host = url
+            .host()
+            .ok_or_else(|| invalid_url("the URL names no host".to_owned()))?
+            .to_owned();
+        let port = url
+            .port_or_known_default()
+            .ok_or_else(|| invalid_url("the URL names no port".to_owned()))?;
         Ok(Self { tls, host, port })
     }
 }
@@ -95,7 +104,11 @@ impl Origin {
 ///
 /// # Errors
 /// Typed by step; none later than `deadline`.
-pub async fn connect(url: &Url, tls: &Arc<ClientConfig>, deadline: Instant) -> Result<Connected, ConnectError> {
+pub async fn connect(
+    url: &Url,
+    tls: &Arc<ClientConfig>,
+    deadline: Instant,
+) -> Result<Connected, ConnectError> {
     let origin = Origin::of(url)?;
     let mut timings = Timings::default();
 
@@ -107,16 +120,30 @@ pub async fn connect(url: &Url, tls: &Arc<ClientConfig>, deadline: Instant) -> R
     let started = Instant::now();
     let tcp = dial(&addresses, deadline).await?;
     timings.connect = Some(started.elapsed());
-    let local = tcp.local_addr().map_err(|error| refused(&error.to_string()))?;
-    let peer = tcp.peer_addr().map_err(|error| refused(&error.to_string()))?;
+    let local = tcp
+        .local_addr()
+        .map_err(|error| refused(&error.to_string()))?;
+    let peer = tcp
+        .peer_addr()
+        .map_err(|error| refused(&error.to_string()))?;
 
     if !origin.tls {
-        return Ok(Connected { stream: Stream::Plain(tcp), local, peer, timings });
+        return Ok(Connected {
+            stream: Stream::Plain(tcp),
+            local,
+            peer,
+            timings,
+        });
     }
     let started = Instant::now();
     let stream = encrypt(tcp, &origin, tls, deadline).await?;
     timings.tls = Some(started.elapsed());
-    Ok(Connected { stream, local, peer, timings })
+    Ok(Connected {
+        stream,
+        local,
+        peer,
+        timings,
+    })
 }
 
 /// The point after one of `parts` equal shares of what is left.
@@ -131,12 +158,21 @@ async fn resolve(origin: &Origin, deadline: Instant) -> Result<Vec<SocketAddr>, 
         Host::Domain(name) => name.as_str(),
     };
     match timeout_at(deadline, tokio::net::lookup_host((name, origin.port))).await {
-        Err(_elapsed) => Err(dns_failed(format!("lookup of {name} timed out"), TimedOut::Yes)),
-        Ok(Err(error)) => Err(dns_failed(format!("lookup of {name} failed: {error}"), TimedOut::No)),
+        Err(_elapsed) => Err(dns_failed(
+            format!("lookup of {name} timed out"),
+            TimedOut::Yes,
+        )),
+        Ok(Err(error)) => Err(dns_failed(
+            format!("lookup of {name} failed: {error}"),
+            TimedOut::No,
+        )),
         Ok(Ok(found)) => {
             let addresses: Vec<SocketAddr> = found.take(MAX_ADDRESSES).collect();
             if addresses.is_empty() {
-                return Err(dns_failed(format!("lookup of {name} found no address"), TimedOut::No));
+                return Err(dns_failed(
+                    format!("lookup of {name} found no address"),
+                    TimedOut::No,
+                ));
             }
             Ok(addresses)
         }
@@ -188,15 +224,22 @@ async fn encrypt(
     deadline: Instant,
 ) -> Result<Stream, ConnectError> {
     let name = match &origin.host {
-        Host::Domain(name) => ServerName::try_from(name.clone())
-            .map_err(|_| tls_failed(format!("{name} is no name for a certificate"), TimedOut::No))?,
+        Host::Domain(name) => ServerName::try_from(name.clone()).map_err(|_| {
+            tls_failed(format!("{name} is no name for a certificate"), TimedOut::No)
+        })?,
         Host::Ipv4(ip) => ServerName::from(IpAddr::V4(*ip)),
         Host::Ipv6(ip) => ServerName::from(IpAddr::V6(*ip)),
     };
     let connector = TlsConnector::from(Arc::clone(config));
     match timeout_at(deadline, connector.connect(name, tcp)).await {
-        Err(_elapsed) => Err(tls_failed("TLS handshake timed out".to_owned(), TimedOut::Yes)),
-        Ok(Err(error)) => Err(tls_failed(format!("TLS handshake failed: {error}"), TimedOut::No)),
+        Err(_elapsed) => Err(tls_failed(
+            "TLS handshake timed out".to_owned(),
+            TimedOut::Yes,
+        )),
+        Ok(Err(error)) => Err(tls_failed(
+            format!("TLS handshake failed: {error}"),
+            TimedOut::No,
+        )),
         Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
     }
 }
@@ -207,11 +250,21 @@ fn joined(addresses: &[SocketAddr]) -> String {
 }
 
 fn invalid_url(message: String) -> ConnectError {
-    ConnectError { reason: ProbeReason::InvalidUrl, step: Step::Dns, message, timed_out: TimedOut::No }
+    ConnectError {
+        reason: ProbeReason::InvalidUrl,
+        step: Step::Dns,
+        message,
+        timed_out: TimedOut::No,
+    }
 }
 
 fn dns_failed(message: String, timed_out: TimedOut) -> ConnectError {
-    ConnectError { reason: ProbeReason::DnsFailed, step: Step::Dns, message, timed_out }
+    ConnectError {
+        reason: ProbeReason::DnsFailed,
+        step: Step::Dns,
+        message,
+        timed_out,
+    }
 }
 
 fn refused(message: &str) -> ConnectError {
@@ -224,11 +277,20 @@ fn refused(message: &str) -> ConnectError {
 }
 
 fn tls_failed(message: String, timed_out: TimedOut) -> ConnectError {
-    ConnectError { reason: ProbeReason::TlsFailed, step: Step::Tls, message, timed_out }
+    ConnectError {
+        reason: ProbeReason::TlsFailed,
+        step: Step::Tls,
+        message,
+        timed_out,
+    }
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -237,7 +299,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),

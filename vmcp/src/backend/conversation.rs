@@ -26,8 +26,15 @@ pub const MODERN_CAPABILITIES: &str = "{}";
 /// Both ends know how to speak to each other.
 #[derive(Debug)]
 pub enum Conversation<'a> {
-    Legacy { fresh: Fresh<'a>, version: ProtocolVersion, session: Option<SessionId> },
-    Modern { fresh: Fresh<'a>, version: ProtocolVersion },
+    Legacy {
+        fresh: Fresh<'a>,
+        version: ProtocolVersion,
+        session: Option<SessionId>,
+    },
+    Modern {
+        fresh: Fresh<'a>,
+        version: ProtocolVersion,
+    },
     Events(SseSession),
 }
 
@@ -36,17 +43,39 @@ impl Conversation<'_> {
     ///
     /// # Errors
     /// What happened instead of an answer.
-    pub async fn ask(&mut self, method: &str, params: Option<&str>, last: Last, deadline: Instant) -> Result<Answer, WireError> {
+    pub async fn ask(
+        &mut self,
+        method: &str,
+        params: Option<&str>,
+        last: Last,
+        deadline: Instant,
+    ) -> Result<Answer, WireError> {
         match self {
-            Self::Legacy { fresh, version, session } => {
-                let voice = Voice::Legacy { version: *version, session: session.as_ref() };
-                question(fresh, voice, method, params, last, deadline).await.answer
+            Self::Legacy {
+                fresh,
+                version,
+                session,
+            } => {
+                let voice = Voice::Legacy {
+                    version: *version,
+                    session: session.as_ref(),
+                };
+                question(fresh, voice, method, params, last, deadline)
+                    .await
+                    .answer
             }
             Self::Modern { fresh, version } => {
                 let info = client_info();
-                let params = meta::modern_params(params, *version, MODERN_CAPABILITIES, Some(&info));
-                let voice = Voice::Modern { version: *version, method, name: None };
-                question(fresh, voice, method, Some(&params), last, deadline).await.answer
+                let params =
+                    meta::modern_params(params, *version, MODERN_CAPABILITIES, Some(&info));
+                let voice = Voice::Modern {
+                    version: *version,
+                    method,
+                    name: None,
+                };
+                question(fresh, voice, method, Some(&params), last, deadline)
+                    .await
+                    .answer
             }
             Self::Events(stream) => stream.answer(method, params, deadline).await,
         }
@@ -59,14 +88,25 @@ impl Conversation<'_> {
     /// Only where no HTTP answer came at all.
     pub async fn initialized(&mut self, deadline: Instant) -> Result<(), WireError> {
         match self {
-            Self::Legacy { fresh, version, session } => {
-                let voice = Voice::Legacy { version: *version, session: session.as_ref() };
+            Self::Legacy {
+                fresh,
+                version,
+                session,
+            } => {
+                let voice = Voice::Legacy {
+                    version: *version,
+                    session: session.as_ref(),
+                };
                 let body = jsonrpc::write_notification(method::NOTIFICATION_INITIALIZED, None);
                 let request = outgoing::post(fresh.endpoint, voice, body)?;
                 fresh.tell(request, deadline).await.map(drop)
             }
             Self::Modern { .. } => Ok(()),
-            Self::Events(stream) => stream.notify(method::NOTIFICATION_INITIALIZED, None, deadline).await,
+            Self::Events(stream) => {
+                stream
+                    .notify(method::NOTIFICATION_INITIALIZED, None, deadline)
+                    .await
+            }
         }
     }
 }
@@ -81,9 +121,20 @@ pub async fn question(
     deadline: Instant,
 ) -> Asked {
     let id = next_id();
-    match outgoing::post(fresh.endpoint, voice, jsonrpc::write_request(&id, method, params)) {
-        Ok(request) => fresh.ask(outgoing::ending(request, last), &id, voice, deadline).await,
-        Err(error) => Asked { session: None, answer: Err(error.into()) },
+    match outgoing::post(
+        fresh.endpoint,
+        voice,
+        jsonrpc::write_request(&id, method, params),
+    ) {
+        Ok(request) => {
+            fresh
+                .ask(outgoing::ending(request, last), &id, voice, deadline)
+                .await
+        }
+        Err(error) => Asked {
+            session: None,
+            answer: Err(error.into()),
+        },
     }
 }
 

@@ -8,7 +8,10 @@ use url::Url;
 
 use vmcp_core::health::{Outcome, ProbeReason};
 use vmcp_core::jsonrpc::RpcError;
-use vmcp_core::mcp::{DiscoverResult, Era, InitializeResult, ProtocolVersion, ProtocolViolation, UnsupportedVersions, error::code};
+use vmcp_core::mcp::{
+    DiscoverResult, Era, InitializeResult, ProtocolVersion, ProtocolViolation, UnsupportedVersions,
+    error::code,
+};
 
 use super::message::Answer;
 use super::verdict::{self, Doing};
@@ -72,11 +75,13 @@ pub fn after_initialize(answer: &Result<Answer, WireError>, url: &Url) -> AfterI
             Err(violation) => AfterInitialize::Stop(Outcome::Failed(violated(doing, &violation))),
         },
         Ok(Err(error)) => refused_by_code(error),
-        Err(error @ WireError::Refused(refusal)) if matches!(refusal.status, 400 | 404 | 405) => match refusal.rpc_error() {
-            Some((_, rpc)) if UnsupportedVersions::of(&rpc).is_some() => refused_by_code(&rpc),
-            Some(_) => AfterInitialize::NotLegacy(verdict::outcome(doing, error, url)),
-            None => AfterInitialize::MaybeEvents(verdict::outcome(doing, error, url)),
-        },
+        Err(error @ WireError::Refused(refusal)) if matches!(refusal.status, 400 | 404 | 405) => {
+            match refusal.rpc_error() {
+                Some((_, rpc)) if UnsupportedVersions::of(&rpc).is_some() => refused_by_code(&rpc),
+                Some(_) => AfterInitialize::NotLegacy(verdict::outcome(doing, error, url)),
+                None => AfterInitialize::MaybeEvents(verdict::outcome(doing, error, url)),
+            }
+        }
         Err(error) => AfterInitialize::Stop(verdict::outcome(doing, error, url)),
     }
 }
@@ -98,23 +103,38 @@ fn by_code(error: &RpcError) -> AfterDiscover {
     }
     match error.code {
         // Modern beyond doubt, and it will not talk to us.
-        code::HEADER_MISMATCH | code::MISSING_CLIENT_CAPABILITY => {
-            AfterDiscover::Stop(Outcome::Failed(verdict::rpc_failure(Doing::DISCOVER, error)))
-        }
+        code::HEADER_MISMATCH | code::MISSING_CLIENT_CAPABILITY => AfterDiscover::Stop(
+            Outcome::Failed(verdict::rpc_failure(Doing::DISCOVER, error)),
+        ),
         _ => AfterDiscover::Initialize,
     }
 }
 
 fn refused_by_code(error: &RpcError) -> AfterInitialize {
     match UnsupportedVersions::of(error) {
-        Some(versions) => AfterInitialize::NotLegacy(Outcome::Failed(unsupported(Doing::INITIALIZE, &versions))),
-        None => AfterInitialize::Stop(Outcome::Failed(verdict::rpc_failure(Doing::INITIALIZE, error))),
+        Some(versions) => {
+            AfterInitialize::NotLegacy(Outcome::Failed(unsupported(Doing::INITIALIZE, &versions)))
+        }
+        None => AfterInitialize::Stop(Outcome::Failed(verdict::rpc_failure(
+            Doing::INITIALIZE,
+            error,
+        ))),
     }
 }
 
-fn unsupported(doing: Doing<'_>, versions: &UnsupportedVersions) -> vmcp_core::health::ProbeFailure {
-    let listed = if versions.supported.is_empty() { "none".to_owned() } else { versions.supported.join(", ") };
-    let message = format!("{}: the server supports {listed}; no version in common", doing.what);
+fn unsupported(
+    doing: Doing<'_>,
+    versions: &UnsupportedVersions,
+) -> vmcp_core::health::ProbeFailure {
+    let listed = if versions.supported.is_empty() {
+        "none".to_owned()
+    } else {
+        versions.supported.join(", ")
+    };
+    let message = format!(
+        "{}: the server supports {listed}; no version in common",
+        doing.what
+    );
     verdict::failed(doing, ProbeReason::UnsupportedVersion, None, &message)
 }
 

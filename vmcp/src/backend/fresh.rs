@@ -43,19 +43,33 @@ pub struct Asked {
 
 impl Asked {
     fn failed(error: WireError) -> Self {
-        Self { session: None, answer: Err(error) }
+        Self {
+            session: None,
+            answer: Err(error),
+        }
     }
 }
 
 impl<'a> Fresh<'a> {
     #[must_use]
     pub fn new(endpoint: &'a Endpoint) -> Self {
-        Self { endpoint, tls: tls::machine_config(), link: None, timings: Timings::default() }
+        Self {
+            endpoint,
+            tls: tls::machine_config(),
+            link: None,
+            timings: Timings::default(),
+        }
     }
 
     /// Sends a question and reads to its answer. Requests of the server's on the way are refused
     /// at once; its notifications are of no interest here.
-    pub async fn ask(&mut self, request: Outgoing, id: &RequestId, voice: Voice<'_>, deadline: Instant) -> Asked {
+    pub async fn ask(
+        &mut self,
+        request: Outgoing,
+        id: &RequestId,
+        voice: Voice<'_>,
+        deadline: Instant,
+    ) -> Asked {
         let mut reply = match self.open_reply(request, id, deadline).await {
             Ok(reply) => reply,
             Err(error) => return Asked::failed(error),
@@ -63,14 +77,19 @@ impl<'a> Fresh<'a> {
         let session = reply.session.clone();
         // A session that this very reply opened is the one to answer on.
         let voice = match (voice, &session) {
-            (Voice::Legacy { version, .. }, Some(id)) => Voice::Legacy { version, session: Some(id) },
+            (Voice::Legacy { version, .. }, Some(id)) => Voice::Legacy {
+                version,
+                session: Some(id),
+            },
             (voice, _) => voice,
         };
         let answer = loop {
             match reply.next(deadline).await {
                 Ok(Inbound::Response { answer, .. }) => break Ok(answer),
                 Ok(Inbound::Notification(_)) => {}
-                Ok(Inbound::Request { id, method }) => self.refuse(&id, &method, voice, deadline).await,
+                Ok(Inbound::Request { id, method }) => {
+                    self.refuse(&id, &method, voice, deadline).await
+                }
                 Err(error) => break Err(error),
             }
         };
@@ -105,14 +124,21 @@ impl<'a> Fresh<'a> {
         self.link = None;
     }
 
-    async fn open_reply(&mut self, request: Outgoing, id: &RequestId, deadline: Instant) -> Result<Reply, WireError> {
+    async fn open_reply(
+        &mut self,
+        request: Outgoing,
+        id: &RequestId,
+        deadline: Instant,
+    ) -> Result<Reply, WireError> {
         let used = self.link.is_some();
         let link = self.link(deadline).await?;
         match exchange(link, request.clone(), id, deadline).await {
             // The server closed between two requests of this cycle: that says nothing about it.
             Err(WireError::Unsent | WireError::Lost(_)) if used => {
                 self.link = None;
-                exchange(self.link(deadline).await?, request, id, deadline).await.inspect_err(|_| self.link = None)
+                exchange(self.link(deadline).await?, request, id, deadline)
+                    .await
+                    .inspect_err(|_| self.link = None)
             }
             Err(error) => {
                 self.link = None;
@@ -124,7 +150,10 @@ impl<'a> Fresh<'a> {
 
     async fn link(&mut self, deadline: Instant) -> Result<&mut Link, WireError> {
         let open = match &mut self.link {
-            Some(link) => link.reusable(deadline.min(Instant::now() + FREE_WITHIN)).await,
+            Some(link) => {
+                link.reusable(deadline.min(Instant::now() + FREE_WITHIN))
+                    .await
+            }
             None => false,
         };
         if !open {

@@ -75,14 +75,21 @@ impl Link {
                 tracing::trace!(%error, "backend connection ended");
             }
         }));
-        Ok(Self { sender, _driver: driver })
+        Ok(Self {
+            sender,
+            _driver: driver,
+        })
     }
 
     /// Connects anew to a backend and starts HTTP on it.
     ///
     /// # Errors
     /// `Connect`, or `Unsent`.
-    pub async fn dial(endpoint: &Endpoint, tls: &Arc<ClientConfig>, deadline: Instant) -> Result<(Self, Timings), WireError> {
+    pub async fn dial(
+        endpoint: &Endpoint,
+        tls: &Arc<ClientConfig>,
+        deadline: Instant,
+    ) -> Result<(Self, Timings), WireError> {
         let limit = deadline.min(Instant::now() + endpoint.connect_timeout);
         let connected = connect(&endpoint.url, tls, limit).await?;
         let timings = connected.timings;

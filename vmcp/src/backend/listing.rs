@@ -39,13 +39,20 @@ pub enum ListError {
 ///
 /// # Errors
 /// The first page that fails fails the list: half a catalogue would look like removed tools.
-pub async fn tools(talk: &mut Conversation<'_>, declared: Tools, deadline: Instant) -> Result<Vec<ListPage>, ListError> {
+pub async fn tools(
+    talk: &mut Conversation<'_>,
+    declared: Tools,
+    deadline: Instant,
+) -> Result<Vec<ListPage>, ListError> {
     let mut pages = Vec::new();
     let mut entries = 0;
     let mut seen = HashSet::new();
     let mut params: Option<String> = None;
     for _ in 0..CATALOG_PAGES {
-        let answer = talk.ask(method::TOOLS_LIST, params.as_deref(), Last::No, deadline).await.map_err(ListError::Wire)?;
+        let answer = talk
+            .ask(method::TOOLS_LIST, params.as_deref(), Last::No, deadline)
+            .await
+            .map_err(ListError::Wire)?;
         let Some(result) = result_of(answer, declared)? else {
             return Ok(pages);
         };
@@ -65,7 +72,10 @@ pub async fn tools(talk: &mut Conversation<'_>, declared: Tools, deadline: Insta
             return Err(broken("a cursor came twice"));
         }
     }
-    tracing::warn!(pages = CATALOG_PAGES, "list of tools cut at the limit of pages");
+    tracing::warn!(
+        pages = CATALOG_PAGES,
+        "list of tools cut at the limit of pages"
+    );
     Ok(pages)
 }
 
@@ -73,12 +83,22 @@ pub async fn tools(talk: &mut Conversation<'_>, declared: Tools, deadline: Insta
 fn result_of(answer: Answer, declared: Tools) -> Result<Option<std::sync::Arc<str>>, ListError> {
     match answer {
         Ok(result) => Ok(Some(result)),
-        Err(error) if error.code == code::METHOD_NOT_FOUND && declared == Tools::Undeclared => Ok(None),
-        Err(error) => Err(ListError::Failure(verdict::rpc_failure(Doing::LIST, &error))),
+        Err(error) if error.code == code::METHOD_NOT_FOUND && declared == Tools::Undeclared => {
+            Ok(None)
+        }
+        Err(error) => Err(ListError::Failure(verdict::rpc_failure(
+            Doing::LIST,
+            &error,
+        ))),
     }
 }
 
 fn broken(detail: &str) -> ListError {
     let message = format!("{}: {detail}", Doing::LIST.what);
-    ListError::Failure(verdict::failed(Doing::LIST, ProbeReason::ProtocolError, None, &message))
+    ListError::Failure(verdict::failed(
+        Doing::LIST,
+        ProbeReason::ProtocolError,
+        None,
+        &message,
+    ))
 }

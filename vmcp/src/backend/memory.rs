@@ -52,7 +52,11 @@ impl ProbeMemory {
     /// A new session takes the place of the remembered one, which is to be ended. Known from the
     /// head of the reply: it counts even if the rest of the handshake fails.
     pub(super) fn adopt(&mut self, session: HealthSession) {
-        if self.session.as_ref().is_some_and(|known| known.id == session.id) {
+        if self
+            .session
+            .as_ref()
+            .is_some_and(|known| known.id == session.id)
+        {
             self.session = Some(session);
             return;
         }
@@ -92,7 +96,10 @@ mod dialect {
         sessions: bool,
     }
 
-    pub fn serialize<S: Serializer>(dialect: &Option<Dialect>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(
+        dialect: &Option<Dialect>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         let written = dialect.map(|dialect| Written {
             version: dialect.version,
             sse: dialect.wire == Wire::Sse,
@@ -101,13 +108,23 @@ mod dialect {
         written.serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dialect>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Dialect>, D::Error> {
         let written = Option::<Written>::deserialize(deserializer)?;
         Ok(written.map(|written| Dialect {
             era: written.version.era(),
             version: written.version,
-            wire: if written.sse { Wire::Sse } else { Wire::StreamableHttp },
-            sessions: if written.sessions { SessionMode::Stateful } else { SessionMode::Stateless },
+            wire: if written.sse {
+                Wire::Sse
+            } else {
+                Wire::StreamableHttp
+            },
+            sessions: if written.sessions {
+                SessionMode::Stateful
+            } else {
+                SessionMode::Stateless
+            },
         }))
     }
 }
@@ -117,7 +134,10 @@ mod tests {
     use super::*;
 
     fn session(id: &str) -> HealthSession {
-        HealthSession { id: SessionId::parse(id).unwrap(), version: ProtocolVersion::LATEST_LEGACY }
+        HealthSession {
+            id: SessionId::parse(id).unwrap(),
+            version: ProtocolVersion::LATEST_LEGACY,
+        }
     }
 
     /// T7: a session that is replaced is remembered until it is ended.
@@ -147,7 +167,10 @@ mod tests {
     /// T7: what `vmcp probe` writes to its state file comes back whole.
     #[test]
     fn a_memory_survives_its_file() {
-        let mut memory = ProbeMemory { url: "http://h:1/mcp".parse().ok(), ..ProbeMemory::default() };
+        let mut memory = ProbeMemory {
+            url: "http://h:1/mcp".parse().ok(),
+            ..ProbeMemory::default()
+        };
         memory.dialect = Some(Dialect {
             era: ProtocolVersion::V2025_06_18.era(),
             version: ProtocolVersion::V2025_06_18,

@@ -11,6 +11,7 @@ use vmcp_core::jsonrpc::{self, Message, Notification, ParseError, RequestId, Res
 use vmcp_core::mcp::error::code;
 use vmcp_core::mcp::method;
 
+use super::sse_event::Event;
 use super::wire::WireError;
 
 /// The raw `result`, or the backend's own error.
@@ -22,8 +23,14 @@ pub enum Inbound {
     /// The whole notification, raw.
     Notification(Arc<str>),
     /// A request of the server's to us.
-    Request { id: RequestId, method: Box<str> },
-    Response { id: RequestId, answer: Answer },
+    Request {
+        id: RequestId,
+        method: Box<str>,
+    },
+    Response {
+        id: RequestId,
+        answer: Answer,
+    },
 }
 
 /// The messages in a JSON body or in the data of an event; several only in a batch, which
@@ -34,27 +41,55 @@ pub enum Inbound {
 pub fn read(body: &[u8]) -> Result<Vec<Inbound>, WireError> {
     if !body.trim_ascii_start().starts_with(b"[") {
         let whole = str::from_utf8(body).map_err(|_| WireError::Protocol("no UTF-8".to_owned()))?;
-        return Ok(vec![inbound(jsonrpc::parse(body).map_err(no_json_rpc)?, Some(whole.trim()))]);
+        return Ok(vec![inbound(
+            jsonrpc::parse(body).map_err(no_json_rpc)?,
+            Some(whole.trim()),
+        )]);
     }
     let batch = jsonrpc::parse_batch(body).map_err(no_json_rpc)?;
-    batch.into_iter().map(|message| Ok(inbound(message.map_err(no_json_rpc)?, None))).collect()
+    batch
+        .into_iter()
+        .map(|message| Ok(inbound(message.map_err(no_json_rpc)?, None)))
+        .collect()
+}
+
+/// The messages in one event. Other event names are not MCP's, and a priming event has no data
+/// (SEP-1699).
+///
+/// # Errors
+/// As [`read`].
+pub fn in_event(event: &Event) -> Result<Vec<Inbound>, WireError> {
+    if &*event.name != "message" || event.data.is_empty() {
+        return Ok(Vec::new());
+    }
+    read(event.data.as_bytes())
 }
 
 /// `whole`: the bytes of a message that stands alone, so that a notification passes as it is.
 fn inbound(message: Message<'_>, whole: Option<&str>) -> Inbound {
     match message {
-        Message::Request(request) => Inbound::Request { id: request.id, method: request.method.as_ref().into() },
+        Message::Request(request) => Inbound::Request {
+            id: request.id,
+            method: request.method.as_ref().into(),
+        },
         Message::Notification(notification) => Inbound::Notification(match whole {
             Some(whole) => whole.into(),
             None => rewritten(&notification),
         }),
-        Message::Response(Response::Result { id, result }) => Inbound::Response { id, answer: Ok(result.get().into()) },
-        Message::Response(Response::Error { id, error }) => Inbound::Response { id, answer: Err(error) },
+        Message::Response(Response::Result { id, result }) => Inbound::Response {
+            id,
+            answer: Ok(result.get().into()),
+        },
+        Message::Response(Response::Error { id, error }) => Inbound::Response {
+            id,
+            answer: Err(error),
+        },
     }
 }
 
 fn rewritten(notification: &Notification<'_>) -> Arc<str> {
-    let raw = jsonrpc::write_notification(&notification.method, notification.params.map(RawValue::get));
+    let raw =
+        jsonrpc::write_notification(&notification.method, notification.params.map(RawValue::get));
     String::from_utf8_lossy(&raw).into()
 }
 
@@ -72,7 +107,11 @@ pub fn answers(id: &RequestId, answer: &Answer, asked: &RequestId) -> Result<(),
     if id == asked || (answer.is_err() && *id == RequestId::Null) {
         return Ok(());
     }
-    Err(WireError::Protocol(format!("a response to id {} where {} was asked", id.to_raw(), asked.to_raw())))
+    Err(WireError::Protocol(format!(
+        "a response to id {} where {} was asked",
+        id.to_raw(),
+        asked.to_raw()
+    )))
 }
 
 /// The reply that every request of a server's gets: `ping` is answered, the rest refused, because
@@ -82,7 +121,11 @@ pub fn reply_to(id: &RequestId, method: &str) -> Vec<u8> {
     if method == method::PING {
         return jsonrpc::write_result(id, "{}");
     }
-    let error = RpcError { code: code::METHOD_NOT_FOUND, message: "not supported on this connection".to_owned(), data: None };
+    let error = RpcError {
+        code: code::METHOD_NOT_FOUND,
+        message: "not supported on this connection".to_owned(),
+        data: None,
+    };
     jsonrpc::write_error(id, &error)
 }
 

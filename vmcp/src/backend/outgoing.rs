@@ -80,8 +80,15 @@ pub enum Voice<'a> {
     /// `initialize`, and all of 2024-11-05: no header of MCP's own.
     Plain,
     /// After the handshake.
-    Legacy { version: ProtocolVersion, session: Option<&'a SessionId> },
-    Modern { version: ProtocolVersion, method: &'a str, name: Option<&'a str> },
+    Legacy {
+        version: ProtocolVersion,
+        session: Option<&'a SessionId>,
+    },
+    Modern {
+        version: ProtocolVersion,
+        method: &'a str,
+        name: Option<&'a str>,
+    },
 }
 
 /// Does the connection end with this request?
@@ -103,8 +110,15 @@ pub fn post(endpoint: &Endpoint, voice: Voice<'_>, body: Vec<u8>) -> Result<Outg
 ///
 /// # Errors
 /// As [`post`].
-pub fn post_to(url: &Url, endpoint: &Endpoint, voice: Voice<'_>, body: Vec<u8>) -> Result<Outgoing, http::Error> {
-    let builder = start(Method::POST, url, endpoint).header(CONTENT_TYPE, "application/json").header(ACCEPT, ACCEPT_REPLY);
+pub fn post_to(
+    url: &Url,
+    endpoint: &Endpoint,
+    voice: Voice<'_>,
+    body: Vec<u8>,
+) -> Result<Outgoing, http::Error> {
+    let builder = start(Method::POST, url, endpoint)
+        .header(CONTENT_TYPE, "application/json")
+        .header(ACCEPT, ACCEPT_REPLY);
     speak(builder, voice).body(Full::new(Bytes::from(body)))
 }
 
@@ -113,23 +127,38 @@ pub fn post_to(url: &Url, endpoint: &Endpoint, voice: Voice<'_>, body: Vec<u8>) 
 /// # Errors
 /// As [`post`].
 pub fn get_stream(endpoint: &Endpoint) -> Result<Outgoing, http::Error> {
-    start(Method::GET, &endpoint.url, endpoint).header(ACCEPT, ACCEPT_STREAM).body(Full::default())
+    start(Method::GET, &endpoint.url, endpoint)
+        .header(ACCEPT, ACCEPT_STREAM)
+        .body(Full::default())
 }
 
 /// The DELETE that ends a session (T7).
 ///
 /// # Errors
 /// As [`post`].
-pub fn delete(endpoint: &Endpoint, version: ProtocolVersion, session: &SessionId) -> Result<Outgoing, http::Error> {
+pub fn delete(
+    endpoint: &Endpoint,
+    version: ProtocolVersion,
+    session: &SessionId,
+) -> Result<Outgoing, http::Error> {
     let builder = start(Method::DELETE, &endpoint.url, endpoint).header(ACCEPT, ACCEPT_REPLY);
-    speak(builder, Voice::Legacy { version, session: Some(session) }).body(Full::default())
+    speak(
+        builder,
+        Voice::Legacy {
+            version,
+            session: Some(session),
+        },
+    )
+    .body(Full::default())
 }
 
 /// Says that the connection ends after this request.
 #[must_use]
 pub fn ending(mut request: Outgoing, last: Last) -> Outgoing {
     if last == Last::Yes {
-        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        request
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     request
 }
@@ -169,7 +198,11 @@ fn speak(builder: Builder, voice: Voice<'_>) -> Builder {
                 None => builder,
             }
         }
-        Voice::Modern { version, method, name } => {
+        Voice::Modern {
+            version,
+            method,
+            name,
+        } => {
             let builder = with_version(builder, version).header(header::MCP_METHOD, method);
             match name {
                 Some(name) => builder.header(header::MCP_NAME, header::encode_name(name)),

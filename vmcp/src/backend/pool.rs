@@ -65,7 +65,11 @@ impl Pool {
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IN_FLIGHT {
-            idle.push(Idle { link, since: Instant::now(), keep });
+            idle.push(Idle {
+                link,
+                since: Instant::now(),
+                keep,
+            });
         }
     }
 
@@ -74,7 +78,10 @@ impl Pool {
         let now = Instant::now();
         let stale: Vec<Idle> = {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.extract_if(.., |one| now.saturating_duration_since(one.since) >= one.keep || !one.link.is_open()).collect()
+            idle.extract_if(.., |one| {
+                now.saturating_duration_since(one.since) >= one.keep || !one.link.is_open()
+            })
+            .collect()
         };
         drop(stale);
     }
@@ -87,7 +94,10 @@ impl Pool {
 
     #[must_use]
     pub fn len(&self) -> usize {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     #[must_use]
@@ -112,8 +122,14 @@ mod tests {
     #[test]
     fn the_servers_own_limit_counts_where_it_is_shorter() {
         assert_eq!(idle_limit(None), Duration::from_secs(4));
-        assert_eq!(idle_limit(Some(Duration::from_secs(60))), Duration::from_secs(4));
-        assert_eq!(idle_limit(Some(Duration::from_secs(3))), Duration::from_secs(2));
+        assert_eq!(
+            idle_limit(Some(Duration::from_secs(60))),
+            Duration::from_secs(4)
+        );
+        assert_eq!(
+            idle_limit(Some(Duration::from_secs(3))),
+            Duration::from_secs(2)
+        );
         assert_eq!(idle_limit(Some(Duration::from_secs(1))), Duration::ZERO);
         assert_eq!(idle_limit(Some(Duration::ZERO)), Duration::ZERO);
     }

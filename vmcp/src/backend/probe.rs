@@ -14,8 +14,8 @@ use vmcp_core::health::Outcome;
 
 use super::cycle::Cycle;
 use super::fresh::Fresh;
-use super::outgoing::{self, Last};
 pub use super::memory::ProbeMemory;
+use super::outgoing::{self, Last};
 pub use super::timings::Timings;
 use crate::snapshot::Endpoint;
 
@@ -60,13 +60,23 @@ pub struct CheckReport {
 /// # Assumptions
 /// The future is awaited to its end. Dropping it loses the memory and with it the session; it is
 /// bounded by `deadline`, so waiting is cheap.
-pub async fn check(target: &ProbeTarget, memory: ProbeMemory, want: Want, deadline: Duration) -> CheckReport {
+pub async fn check(
+    target: &ProbeTarget,
+    memory: ProbeMemory,
+    want: Want,
+    deadline: Duration,
+) -> CheckReport {
     Box::pin(Cycle::new(&target.endpoint, memory, want, deadline).run()).await
 }
 
 /// Ends the sessions in `memory` at the backend: on shutdown, removal, or a new generation.
 pub async fn end(target: &ProbeTarget, memory: ProbeMemory) {
-    let left = end_sessions(&target.endpoint, memory.all_sessions(), Instant::now() + END_WITHIN).await;
+    let left = end_sessions(
+        &target.endpoint,
+        memory.all_sessions(),
+        Instant::now() + END_WITHIN,
+    )
+    .await;
     if left > 0 {
         tracing::debug!(left, "health sessions not ended");
     }
@@ -83,7 +93,11 @@ pub(super) async fn end_sessions<'a>(
     let mut sessions = sessions.peekable();
     let mut left = 0;
     while let Some(session) = sessions.next() {
-        let last = if sessions.peek().is_none() { Last::Yes } else { Last::No };
+        let last = if sessions.peek().is_none() {
+            Last::Yes
+        } else {
+            Last::No
+        };
         let told = match outgoing::delete(endpoint, session.version, &session.id) {
             Ok(request) => fresh.tell(outgoing::ending(request, last), deadline).await,
             Err(error) => Err(error.into()),

@@ -8,7 +8,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER,
+    WWW_AUTHENTICATE,
+};
 use http::{HeaderName, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -70,7 +73,11 @@ impl Reply {
     ///
     /// # Errors
     /// `Refused` for any status but 2xx; `Protocol` for a success that cannot hold an answer.
-    pub async fn open(response: Response<Incoming>, expects: &RequestId, deadline: Instant) -> Result<Self, WireError> {
+    pub async fn open(
+        response: Response<Incoming>,
+        expects: &RequestId,
+        deadline: Instant,
+    ) -> Result<Self, WireError> {
         let (head, body) = response.into_parts();
         if !head.status.is_success() {
             let wait = deadline.min(Instant::now() + REFUSAL_BODY_WAIT);
@@ -79,23 +86,47 @@ impl Reply {
         if let Some(encoding) = text(&head.headers, CONTENT_ENCODING)
             && !encoding.eq_ignore_ascii_case("identity")
         {
-            return Err(WireError::Protocol(format!("HTTP {} with encoding {encoding}, which was not asked for", head.status.as_u16())));
+            return Err(WireError::Protocol(format!(
+                "HTTP {} with encoding {encoding}, which was not asked for",
+                head.status.as_u16()
+            )));
         }
         let declared = text(&head.headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
         let format = match media(&head.headers) {
             Media::Json => Format::Json { declared },
             Media::Events => Format::Events(Box::default()),
-            Media::Absent if matches!(head.status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) || declared == Some(0) => {
-                return Err(WireError::Protocol(format!("HTTP {} without an answer", head.status.as_u16())));
+            Media::Absent
+                if matches!(head.status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT)
+                    || declared == Some(0) =>
+            {
+                return Err(WireError::Protocol(format!(
+                    "HTTP {} without an answer",
+                    head.status.as_u16()
+                )));
             }
             Media::Absent => Format::Json { declared },
             Media::Other(kind) => {
-                return Err(WireError::Protocol(format!("HTTP {} with {kind}, not JSON", head.status.as_u16())));
+                return Err(WireError::Protocol(format!(
+                    "HTTP {} with {kind}, not JSON",
+                    head.status.as_u16()
+                )));
             }
         };
-        let session = text(&head.headers, HeaderName::from_static(header::MCP_SESSION_ID)).and_then(|id| SessionId::parse(id).ok());
-        let keep_alive = text(&head.headers, HeaderName::from_static("keep-alive")).and_then(keep_alive);
-        Ok(Self { session, keep_alive, expects: expects.clone(), body, format, queue: VecDeque::new() })
+        let session = text(
+            &head.headers,
+            HeaderName::from_static(header::MCP_SESSION_ID),
+        )
+        .and_then(|id| SessionId::parse(id).ok());
+        let keep_alive =
+            text(&head.headers, HeaderName::from_static("keep-alive")).and_then(keep_alive);
+        Ok(Self {
+            session,
+            keep_alive,
+            expects: expects.clone(),
+            body,
+            format,
+            queue: VecDeque::new(),
+        })
     }
 
     /// The next message; the one after `Response` does not exist.
@@ -114,21 +145,24 @@ impl Reply {
                 Format::Json { declared } => {
                     let body = within(deadline, collect(&mut self.body, *declared)).await??;
                     self.queue.extend(message::read(&body)?);
-                    if !self.queue.iter().any(|message| matches!(message, Inbound::Response { .. })) {
+                    if !self
+                        .queue
+                        .iter()
+                        .any(|message| matches!(message, Inbound::Response { .. }))
+                    {
                         return Err(WireError::Protocol("JSON that is no response".to_owned()));
                     }
                 }
                 Format::Events(decoder) => {
                     if let Some(event) = decoder.next_event()? {
-                        // Other event names are not MCP's; a priming event has no data (SEP-1699).
-                        if &*event.name == "message" && !event.data.is_empty() {
-                            self.queue.extend(message::read(event.data.as_bytes())?);
-                        }
+                        self.queue.extend(message::in_event(&event)?);
                         continue;
                     }
                     let chunk = within(deadline, chunk(&mut self.body)).await??;
                     let Some(chunk) = chunk else {
-                        return Err(WireError::Cut("the stream ended before the answer".to_owned()));
+                        return Err(WireError::Cut(
+                            "the stream ended before the answer".to_owned(),
+                        ));
                     };
                     decoder.push(&chunk)?;
                 }
@@ -155,7 +189,10 @@ impl From<SseError> for WireError {
 ///
 /// # Errors
 /// `Refused` for any status but 2xx, `Protocol` for another kind of body.
-pub async fn event_stream(response: Response<Incoming>, deadline: Instant) -> Result<Incoming, WireError> {
+pub async fn event_stream(
+    response: Response<Incoming>,
+    deadline: Instant,
+) -> Result<Incoming, WireError> {
     let (head, body) = response.into_parts();
     let status = head.status.as_u16();
     if !head.status.is_success() {
@@ -164,9 +201,15 @@ pub async fn event_stream(response: Response<Incoming>, deadline: Instant) -> Re
     }
     match media(&head.headers) {
         Media::Events => Ok(body),
-        Media::Json => Err(WireError::Protocol(format!("HTTP {status} with JSON, no event stream"))),
-        Media::Absent => Err(WireError::Protocol(format!("HTTP {status} without a content type, no event stream"))),
-        Media::Other(kind) => Err(WireError::Protocol(format!("HTTP {status} with {kind}, no event stream"))),
+        Media::Json => Err(WireError::Protocol(format!(
+            "HTTP {status} with JSON, no event stream"
+        ))),
+        Media::Absent => Err(WireError::Protocol(format!(
+            "HTTP {status} without a content type, no event stream"
+        ))),
+        Media::Other(kind) => Err(WireError::Protocol(format!(
+            "HTTP {status} with {kind}, no event stream"
+        ))),
     }
 }
 
@@ -185,7 +228,12 @@ pub async fn drain(mut body: Incoming, deadline: Instant) -> bool {
     }
 }
 
-async fn refusal(status: StatusCode, headers: &HeaderMap, mut body: Incoming, wait: Instant) -> WireError {
+async fn refusal(
+    status: StatusCode,
+    headers: &HeaderMap,
+    mut body: Incoming,
+    wait: Instant,
+) -> WireError {
     let mut read = BytesMut::new();
     while read.len() < MAX_REFUSAL_BYTES
         && let Ok(Ok(Some(chunk))) = within(wait, chunk(&mut body)).await
@@ -193,11 +241,17 @@ async fn refusal(status: StatusCode, headers: &HeaderMap, mut body: Incoming, wa
         read.extend_from_slice(&chunk);
     }
     read.truncate(MAX_REFUSAL_BYTES);
-    let challenged = if headers.contains_key(WWW_AUTHENTICATE) { Challenged::Yes } else { Challenged::No };
+    let challenged = if headers.contains_key(WWW_AUTHENTICATE) {
+        Challenged::Yes
+    } else {
+        Challenged::No
+    };
     WireError::Refused(Box::new(Refusal {
         status: status.as_u16(),
         challenged,
-        retry_after: text(headers, RETRY_AFTER).and_then(|value| value.trim().parse().ok()).map(Duration::from_secs),
+        retry_after: text(headers, RETRY_AFTER)
+            .and_then(|value| value.trim().parse().ok())
+            .map(Duration::from_secs),
         location: text(headers, LOCATION).map(Into::into),
         body: read.freeze(),
     }))
@@ -216,7 +270,9 @@ async fn collect(body: &mut Incoming, declared: Option<usize>) -> Result<Bytes, 
         // The usual case of a small body: no copy. The end is read so that the connection is free.
         return match chunk(body).await? {
             None => Ok(first),
-            Some(_) => Err(WireError::Protocol("a body longer than declared".to_owned())),
+            Some(_) => Err(WireError::Protocol(
+                "a body longer than declared".to_owned(),
+            )),
         };
     }
     let mut whole = BytesMut::from(&first[..]);
@@ -248,7 +304,12 @@ fn media(headers: &HeaderMap) -> Media {
     let Some(value) = text(headers, CONTENT_TYPE) else {
         return Media::Absent;
     };
-    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     match essence.as_str() {
         "" => Media::Absent,
         "application/json" => Media::Json,
@@ -259,8 +320,12 @@ fn media(headers: &HeaderMap) -> Media {
 
 /// `timeout` of a `Keep-Alive` header.
 fn keep_alive(value: &str) -> Option<Duration> {
-    let parameters = value.split(',').filter_map(|parameter| parameter.split_once('='));
-    let (_, seconds) = parameters.into_iter().find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
+    let parameters = value
+        .split(',')
+        .filter_map(|parameter| parameter.split_once('='));
+    let (_, seconds) = parameters
+        .into_iter()
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
     seconds.trim().parse().ok().map(Duration::from_secs)
 }
 

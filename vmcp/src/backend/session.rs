@@ -48,7 +48,10 @@ pub struct Cell {
 #[derive(Debug)]
 pub enum Opened {
     /// `id` is `None` where the server turned out to keep none.
-    Http { id: Option<SessionId>, version: ProtocolVersion },
+    Http {
+        id: Option<SessionId>,
+        version: ProtocolVersion,
+    },
     Events(SseSession),
 }
 
@@ -76,7 +79,10 @@ impl Cell {
         deadline: Instant,
     ) -> Result<&Opened, OpenError> {
         let deadline = deadline.min(Instant::now() + OPEN_WITHIN);
-        let opened = self.opened.get_or_try_init(|| open(endpoint, tls, dialect, deadline)).await?;
+        let opened = self
+            .opened
+            .get_or_try_init(|| open(endpoint, tls, dialect, deadline))
+            .await?;
         // Both sides set their flag before they look at the other's, so one of them ends it.
         if self.ended.load(Ordering::SeqCst) {
             end(opened, endpoint, tls).await;
@@ -117,13 +123,21 @@ async fn open(
 
 async fn open_events(endpoint: &Arc<Endpoint>, deadline: Instant) -> Result<Opened, OpenError> {
     let stream = SseSession::open(endpoint, deadline).await?;
-    let answer = stream.answer(method::INITIALIZE, Some(&params()), deadline).await;
+    let answer = stream
+        .answer(method::INITIALIZE, Some(&params()), deadline)
+        .await;
     initialized(&answer, endpoint)?;
-    stream.notify(method::NOTIFICATION_INITIALIZED, None, deadline).await?;
+    stream
+        .notify(method::NOTIFICATION_INITIALIZED, None, deadline)
+        .await?;
     Ok(Opened::Events(stream))
 }
 
-async fn open_http(endpoint: &Arc<Endpoint>, tls: &Arc<ClientConfig>, deadline: Instant) -> Result<Opened, OpenError> {
+async fn open_http(
+    endpoint: &Arc<Endpoint>,
+    tls: &Arc<ClientConfig>,
+    deadline: Instant,
+) -> Result<Opened, OpenError> {
     let (mut link, _) = Link::dial(endpoint, tls, deadline).await?;
     let id = next_id();
     let body = jsonrpc::write_request(&id, method::INITIALIZE, Some(&params()));
@@ -142,18 +156,36 @@ async fn open_http(endpoint: &Arc<Endpoint>, tls: &Arc<ClientConfig>, deadline: 
         Err(error) => (Err(error), false),
     };
     let opened = match initialized(&answer, endpoint) {
-        Ok(found) => Opened::Http { id: session, version: found.version },
+        Ok(found) => Opened::Http {
+            id: session,
+            version: found.version,
+        },
         Err(error) => {
             // The head had named a session already: it must not stay behind (T7).
-            end(&Opened::Http { id: session, version: ProtocolVersion::LATEST_LEGACY }, endpoint, tls).await;
+            end(
+                &Opened::Http {
+                    id: session,
+                    version: ProtocolVersion::LATEST_LEGACY,
+                },
+                endpoint,
+                tls,
+            )
+            .await;
             return Err(error);
         }
     };
     if let Opened::Http { id, version } = &opened {
-        let voice = Voice::Legacy { version: *version, session: id.as_ref() };
+        let voice = Voice::Legacy {
+            version: *version,
+            session: id.as_ref(),
+        };
         let body = jsonrpc::write_notification(method::NOTIFICATION_INITIALIZED, None);
         let request = outgoing::post(endpoint, voice, body).map_err(WireError::from)?;
-        let mut link = if free { link } else { Link::dial(endpoint, tls, deadline).await?.0 };
+        let mut link = if free {
+            link
+        } else {
+            Link::dial(endpoint, tls, deadline).await?.0
+        };
         // Whatever the status: the call that follows shows whether the session works.
         if let Err(error) = tell(&mut link, outgoing::ending(request, Last::Yes), deadline).await {
             end(&opened, endpoint, tls).await;
@@ -163,7 +195,10 @@ async fn open_http(endpoint: &Arc<Endpoint>, tls: &Arc<ClientConfig>, deadline: 
     Ok(opened)
 }
 
-async fn answer_of(reply: &mut super::reply::Reply, deadline: Instant) -> Result<Answer, WireError> {
+async fn answer_of(
+    reply: &mut super::reply::Reply,
+    deadline: Instant,
+) -> Result<Answer, WireError> {
     loop {
         if let Inbound::Response { answer, .. } = reply.next(deadline).await? {
             return Ok(answer);
@@ -171,20 +206,27 @@ async fn answer_of(reply: &mut super::reply::Reply, deadline: Instant) -> Result
     }
 }
 
-fn initialized(answer: &Result<Answer, WireError>, endpoint: &Endpoint) -> Result<InitializeResult, OpenError> {
+fn initialized(
+    answer: &Result<Answer, WireError>,
+    endpoint: &Endpoint,
+) -> Result<InitializeResult, OpenError> {
     if let Err(error) = answer {
         return Err(OpenError::Wire(error.clone()));
     }
     match after_initialize(answer, &endpoint.url) {
         AfterInitialize::Legacy(found) => Ok(*found),
-        AfterInitialize::MaybeEvents(outcome) | AfterInitialize::NotLegacy(outcome) | AfterInitialize::Stop(outcome) => {
-            Err(OpenError::Outcome(Box::new(outcome)))
-        }
+        AfterInitialize::MaybeEvents(outcome)
+        | AfterInitialize::NotLegacy(outcome)
+        | AfterInitialize::Stop(outcome) => Err(OpenError::Outcome(Box::new(outcome))),
     }
 }
 
 async fn end(opened: &Opened, endpoint: &Endpoint, tls: &Arc<ClientConfig>) {
-    let Opened::Http { id: Some(id), version } = opened else {
+    let Opened::Http {
+        id: Some(id),
+        version,
+    } = opened
+    else {
         // A stream ends with its connection.
         return;
     };
@@ -200,7 +242,12 @@ async fn end(opened: &Opened, endpoint: &Endpoint, tls: &Arc<ClientConfig>) {
 }
 
 fn params() -> String {
-    initialize_params(ProtocolVersion::LATEST_LEGACY, CLIENT_NAME, CLIENT_VERSION, CAPABILITIES)
+    initialize_params(
+        ProtocolVersion::LATEST_LEGACY,
+        CLIENT_NAME,
+        CLIENT_VERSION,
+        CAPABILITIES,
+    )
 }
 
 impl From<WireError> for OpenError {

@@ -179,7 +179,10 @@ impl Slot {
         };
         self.stop.cancel();
         let clients: Vec<_> = guard(&self.clients).drain().map(|(_, cell)| cell).collect();
-        let leases: Vec<_> = guard(&self.leases).drain(..).map(|(cell, _)| cell).collect();
+        let leases: Vec<_> = guard(&self.leases)
+            .drain(..)
+            .map(|(cell, _)| cell)
+            .collect();
         let cells = clients.iter().chain(&leases);
         join_all(cells.map(|cell| cell.end(&self.endpoint, &self.tls))).await;
         self.pool.clear();
@@ -190,9 +193,18 @@ impl Slot {
         self.pool.sweep();
         let stale: Vec<_> = {
             let mut leases = guard(&self.leases);
-            leases.extract_if(.., |(cell, since)| since.elapsed() >= LEASE_IDLE || !cell.is_usable()).collect()
+            leases
+                .extract_if(.., |(cell, since)| {
+                    since.elapsed() >= LEASE_IDLE || !cell.is_usable()
+                })
+                .collect()
         };
-        join_all(stale.iter().map(|(cell, _)| cell.end(&self.endpoint, &self.tls))).await;
+        join_all(
+            stale
+                .iter()
+                .map(|(cell, _)| cell.end(&self.endpoint, &self.tls)),
+        )
+        .await;
     }
 }
 

@@ -76,7 +76,8 @@ impl SseSession {
     pub async fn open(endpoint: &Arc<Endpoint>, deadline: Instant) -> Result<Self, WireError> {
         let tls = tls::machine_config();
         let (mut link, timings) = Link::dial(endpoint, &tls, deadline).await?;
-        let mut body = exchange_stream(&mut link, outgoing::get_stream(endpoint)?, deadline).await?;
+        let mut body =
+            exchange_stream(&mut link, outgoing::get_stream(endpoint)?, deadline).await?;
         let mut decoder = Decoder::default();
         let first = loop {
             if let Some(event) = decoder.next_event()? {
@@ -84,26 +85,52 @@ impl SseSession {
             }
             match within(deadline, chunk(&mut body)).await?? {
                 Some(bytes) => decoder.push(&bytes)?,
-                None => return Err(WireError::Protocol("the stream ended before its endpoint event".to_owned())),
+                None => {
+                    return Err(WireError::Protocol(
+                        "the stream ended before its endpoint event".to_owned(),
+                    ));
+                }
             }
         };
         let post_url = post_url(&endpoint.url, &first)?;
         let shared = Arc::new(Mutex::new(Pending::default()));
-        let refuser = Refuser { endpoint: Arc::clone(endpoint), post_url: post_url.clone(), tls: Arc::clone(&tls) };
+        let refuser = Refuser {
+            endpoint: Arc::clone(endpoint),
+            post_url: post_url.clone(),
+            tls: Arc::clone(&tls),
+        };
         let reader = tokio::spawn(read(link, body, decoder, Arc::clone(&shared), refuser));
-        Ok(Self { endpoint: Arc::clone(endpoint), post_url, tls, shared, reader, timings })
+        Ok(Self {
+            endpoint: Arc::clone(endpoint),
+            post_url,
+            tls,
+            shared,
+            reader,
+            timings,
+        })
     }
 
     /// Asks; the inbox yields notifications and ends with the response or an error.
     ///
     /// # Errors
     /// The POST was not accepted.
-    pub async fn ask(&self, method: &str, params: Option<&str>, deadline: Instant) -> Result<(RequestId, Inbox), WireError> {
+    pub async fn ask(
+        &self,
+        method: &str,
+        params: Option<&str>,
+        deadline: Instant,
+    ) -> Result<(RequestId, Inbox), WireError> {
         let id = next_id();
         let body = jsonrpc::write_request(&id, method, params);
         // One place more than notifications may take: the response always fits.
         let (sender, inbox) = mpsc::channel(EVENT_BUFFER + 1);
-        lock(&self.shared).register(&id, Question { inbox: sender, token: progress_token(params) })?;
+        lock(&self.shared).register(
+            &id,
+            Question {
+                inbox: sender,
+                token: progress_token(params),
+            },
+        )?;
         let posted = self.post(body, deadline).await;
         if let Err(error) = posted {
             self.forget(&id);
@@ -116,10 +143,17 @@ impl SseSession {
     ///
     /// # Errors
     /// As [`Self::ask`], and what happens to the stream until the answer.
-    pub async fn answer(&self, method: &str, params: Option<&str>, deadline: Instant) -> Result<message::Answer, WireError> {
+    pub async fn answer(
+        &self,
+        method: &str,
+        params: Option<&str>,
+        deadline: Instant,
+    ) -> Result<message::Answer, WireError> {
         let (id, mut inbox) = self.ask(method, params, deadline).await?;
         loop {
-            let received = within(deadline, inbox.recv()).await.inspect_err(|_| self.forget(&id))?;
+            let received = within(deadline, inbox.recv())
+                .await
+                .inspect_err(|_| self.forget(&id))?;
             match received {
                 Some(Ok(Inbound::Response { answer, .. })) => return Ok(answer),
                 Some(Ok(_)) => {}
@@ -133,8 +167,14 @@ impl SseSession {
     ///
     /// # Errors
     /// The POST was not accepted.
-    pub async fn notify(&self, method: &str, params: Option<&str>, deadline: Instant) -> Result<(), WireError> {
-        self.post(jsonrpc::write_notification(method, params), deadline).await
+    pub async fn notify(
+        &self,
+        method: &str,
+        params: Option<&str>,
+        deadline: Instant,
+    ) -> Result<(), WireError> {
+        self.post(jsonrpc::write_notification(method, params), deadline)
+            .await
     }
 
     /// No answer to this question will be read.
@@ -170,7 +210,9 @@ impl Pending {
             Inbound::Response { id, answer } => {
                 let addressee = match answer {
                     // An error without id can only mean the one question that is open.
-                    Err(_) if *id == RequestId::Null && self.questions.len() == 1 => self.questions.keys().next().cloned(),
+                    Err(_) if *id == RequestId::Null && self.questions.len() == 1 => {
+                        self.questions.keys().next().cloned()
+                    }
                     _ => Some(id.clone()),
                 };
                 if let Some(question) = addressee.and_then(|id| self.questions.remove(&id)) {
@@ -189,9 +231,13 @@ impl Pending {
     }
 
     fn addressee(&self, notification: &str) -> Option<&Question> {
-        let token = raw::top_level(notification, "params").and_then(|params| raw::top_level(params, "progressToken"));
+        let token = raw::top_level(notification, "params")
+            .and_then(|params| raw::top_level(params, "progressToken"));
         match token {
-            Some(token) => self.questions.values().find(|question| question.token.as_deref() == Some(token)),
+            Some(token) => self
+                .questions
+                .values()
+                .find(|question| question.token.as_deref() == Some(token)),
             None if self.questions.len() == 1 => self.questions.values().next(),
             None => None,
         }
@@ -211,11 +257,14 @@ impl Pending {
 /// `Protocol`: another event came first, or the URL does not resolve to the same origin.
 pub fn post_url(base: &Url, event: &Event) -> Result<Url, WireError> {
     if &*event.name != "endpoint" {
-        return Err(WireError::Protocol(format!("the stream began with {:?}, not with an endpoint event", event.name)));
+        return Err(WireError::Protocol(format!(
+            "the stream began with {:?}, not with an endpoint event",
+            event.name
+        )));
     }
-    let url = base
-        .join(event.data.trim())
-        .map_err(|error| WireError::Protocol(format!("the endpoint event holds no URL: {error}")))?;
+    let url = base.join(event.data.trim()).map_err(|error| {
+        WireError::Protocol(format!("the endpoint event holds no URL: {error}"))
+    })?;
     if url.origin() != base.origin() {
         return Err(WireError::Protocol(format!(
             "the endpoint event points to another origin, {}",
@@ -235,7 +284,12 @@ struct Refuser {
 impl Refuser {
     async fn refuse(&self, id: &RequestId, method: &str) {
         let deadline = Instant::now() + REFUSE_WITHIN;
-        let request = outgoing::post_to(&self.post_url, &self.endpoint, Voice::Plain, message::reply_to(id, method));
+        let request = outgoing::post_to(
+            &self.post_url,
+            &self.endpoint,
+            Voice::Plain,
+            message::reply_to(id, method),
+        );
         let sent = match request {
             Ok(request) => send_alone(&self.endpoint, &self.tls, request, deadline).await,
             Err(error) => Err(error.into()),
@@ -271,9 +325,12 @@ async fn read(
     drop(link);
 }
 
-async fn step(body: &mut hyper::body::Incoming, decoder: &mut Decoder) -> Result<Vec<Inbound>, WireError> {
+async fn step(
+    body: &mut hyper::body::Incoming,
+    decoder: &mut Decoder,
+) -> Result<Vec<Inbound>, WireError> {
     if let Some(event) = decoder.next_event()? {
-        return if &*event.name == "message" { message::read(event.data.as_bytes()) } else { Ok(Vec::new()) };
+        return message::in_event(&event);
     }
     match chunk(body).await {
         Ok(Some(bytes)) => decoder.push(&bytes)?,
@@ -284,12 +341,20 @@ async fn step(body: &mut hyper::body::Incoming, decoder: &mut Decoder) -> Result
 }
 
 /// One POST on a connection of its own; any 2xx is acceptance.
-async fn send_alone(endpoint: &Endpoint, tls: &Arc<ClientConfig>, request: Outgoing, deadline: Instant) -> Result<(), WireError> {
+async fn send_alone(
+    endpoint: &Endpoint,
+    tls: &Arc<ClientConfig>,
+    request: Outgoing,
+    deadline: Instant,
+) -> Result<(), WireError> {
     let (mut link, _) = Link::dial(endpoint, tls, deadline).await?;
     let request = outgoing::ending(request, Last::Yes);
     match tell(&mut link, request, deadline).await? {
         200..=299 => Ok(()),
-        status => Err(WireError::Refused(Box::new(super::wire::Refusal { status, ..Default::default() }))),
+        status => Err(WireError::Refused(Box::new(super::wire::Refusal {
+            status,
+            ..Default::default()
+        }))),
     }
 }
 

@@ -84,7 +84,10 @@ impl Decoder {
             self.after_cr = false;
         }
         let unscanned = self.buffer.get(self.scanned..)?;
-        let Some(offset) = unscanned.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+        let Some(offset) = unscanned
+            .iter()
+            .position(|byte| matches!(byte, b'\n' | b'\r'))
+        else {
             self.scanned = self.buffer.len();
             return None;
         };
@@ -109,7 +112,10 @@ impl Decoder {
     fn field(&mut self, line: &[u8]) -> Result<(), SseError> {
         let (field, value) = match line.iter().position(|&byte| byte == b':') {
             Some(0) => return Ok(()),
-            Some(at) => (&line[..at], line[at + 1..].strip_prefix(b" ").unwrap_or(&line[at + 1..])),
+            Some(at) => (
+                &line[..at],
+                line[at + 1..].strip_prefix(b" ").unwrap_or(&line[at + 1..]),
+            ),
             None => (line, &[][..]),
         };
         match field {
@@ -137,7 +143,11 @@ impl Decoder {
             return Ok(None);
         }
         let data = String::from_utf8(data).map_err(|_| SseError::NotUtf8)?;
-        let name = if name.is_empty() { "message".into() } else { name.into_boxed_str() };
+        let name = if name.is_empty() {
+            "message".into()
+        } else {
+            name.into_boxed_str()
+        };
         Ok(Some(Event { name, data }))
     }
 }
@@ -171,7 +181,10 @@ mod tests {
 
         assert_eq!(
             events,
-            [("endpoint".to_owned(), "a\nb".to_owned()), ("message".to_owned(), String::new())],
+            [
+                ("endpoint".to_owned(), "a\nb".to_owned()),
+                ("message".to_owned(), String::new())
+            ],
             "an event without data is not dispatched"
         );
     }
@@ -180,14 +193,27 @@ mod tests {
     #[test]
     fn chunk_borders_change_nothing() {
         for end in ["\n", "\r\n", "\r"] {
-            let stream = ["\u{feff}event: x", "data: {\"a\":\"é\"}", "", "data: 2", "", ""].join(end).into_bytes();
+            let stream = [
+                "\u{feff}event: x",
+                "data: {\"a\":\"é\"}",
+                "",
+                "data: 2",
+                "",
+                "",
+            ]
+            .join(end)
+            .into_bytes();
             let whole = decode(&[&stream]);
             assert_eq!(whole.len(), 2, "{end:?}");
             assert_eq!(whole[0], ("x".to_owned(), "{\"a\":\"é\"}".to_owned()));
             for cut in 1..stream.len() {
                 // A lone CR at the very end leaves the last event complete at once, like a CRLF
                 // whose LF is still on its way.
-                assert_eq!(decode(&[&stream[..cut], &stream[cut..]]), whole, "cut at {cut} with {end:?}");
+                assert_eq!(
+                    decode(&[&stream[..cut], &stream[cut..]]),
+                    whole,
+                    "cut at {cut} with {end:?}"
+                );
             }
             let bytes: Vec<&[u8]> = stream.chunks(1).collect();
             assert_eq!(decode(&bytes), whole, "byte by byte with {end:?}");
@@ -201,7 +227,12 @@ mod tests {
         let chunk = vec![b'x'; 64 * 1024];
         decoder.push(b"data: ").unwrap();
 
-        let outcome = (0..100).find_map(|_| decoder.push(&chunk).and_then(|()| decoder.next_event()).err());
+        let outcome = (0..100).find_map(|_| {
+            decoder
+                .push(&chunk)
+                .and_then(|()| decoder.next_event())
+                .err()
+        });
 
         assert_eq!(outcome, Some(SseError::TooLarge));
     }
@@ -212,7 +243,12 @@ mod tests {
         let mut decoder = Decoder::default();
         let line = [b"data: ".as_slice(), &vec![b'x'; 64 * 1024], b"\n"].concat();
 
-        let outcome = (0..100).find_map(|_| decoder.push(&line).and_then(|()| decoder.next_event()).err());
+        let outcome = (0..100).find_map(|_| {
+            decoder
+                .push(&line)
+                .and_then(|()| decoder.next_event())
+                .err()
+        });
 
         assert_eq!(outcome, Some(SseError::TooLarge));
     }

@@ -24,15 +24,16 @@ pub fn machine_config() -> Arc<ClientConfig> {
 #[must_use]
 pub fn config(roots: RootCertStore) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = match ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions() {
-        Ok(builder) => builder,
-        // The ring provider supports the default versions by construction; should that ever
-        // change, every handshake fails with a TLS error instead of the process.
-        Err(error) => {
-            tracing::error!(%error, "tls provider lacks the default protocol versions");
-            return empty_config();
-        }
-    };
+    let builder =
+        match ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions() {
+            Ok(builder) => builder,
+            // The ring provider supports the default versions by construction; should that ever
+            // change, every handshake fails with a TLS error instead of the process.
+            Err(error) => {
+                tracing::error!(%error, "tls provider lacks the default protocol versions");
+                return empty_config();
+            }
+        };
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
     config.resumption = Resumption::disabled();
@@ -40,7 +41,9 @@ pub fn config(roots: RootCertStore) -> Arc<ClientConfig> {
 }
 
 fn empty_config() -> Arc<ClientConfig> {
-    let mut config = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    let mut config = ClientConfig::builder()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
     config.resumption = Resumption::disabled();
     Arc::new(config)
 }

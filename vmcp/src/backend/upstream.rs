@@ -53,7 +53,13 @@ impl Upstream {
     /// `observations` gets what each call taught, if it has room (R4.9).
     #[must_use]
     pub fn new(observations: mpsc::Sender<Observation>) -> Self {
-        Self { inner: Arc::new(Inner { slots: Mutex::default(), observations, closing: TaskTracker::new() }) }
+        Self {
+            inner: Arc::new(Inner {
+                slots: Mutex::default(),
+                observations,
+                closing: TaskTracker::new(),
+            }),
+        }
     }
 
     /// Detaches a generation that another replaced. Its calls end by themselves, then everything is
@@ -73,7 +79,13 @@ impl Upstream {
 
     /// Ends everything, for a shutdown: calls under way get `grace`.
     pub async fn shutdown(&self, grace: Duration) {
-        let slots: Vec<_> = self.inner.lock().live.drain().map(|(_, slot)| slot).collect();
+        let slots: Vec<_> = self
+            .inner
+            .lock()
+            .live
+            .drain()
+            .map(|(_, slot)| slot)
+            .collect();
         for slot in slots {
             self.close(Some(slot), Running::StopAfter(grace));
         }
@@ -84,7 +96,12 @@ impl Upstream {
     /// Idle connections by backend, for metrics.
     #[must_use]
     pub fn idle_connections(&self) -> Vec<(BackendId, usize)> {
-        self.inner.lock().live.values().map(|slot| (slot.id.clone(), slot.pool.len())).collect()
+        self.inner
+            .lock()
+            .live
+            .values()
+            .map(|slot| (slot.id.clone(), slot.pool.len()))
+            .collect()
     }
 
     fn close(&self, slot: Option<Arc<Slot>>, running: Running) {
@@ -95,7 +112,10 @@ impl Upstream {
 }
 
 impl BackendPort for Upstream {
-    fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>> {
+    fn send(
+        &self,
+        request: UpstreamRequest,
+    ) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>> {
         let inner = Arc::clone(&self.inner);
         async move {
             let slot = inner.lock().attach(&request.target).ok_or_else(detached)?;
@@ -108,7 +128,11 @@ impl BackendPort for Upstream {
             tokio::spawn(async move {
                 if let Some(outcome) = Box::pin(call.run()).await {
                     // A full queue loses an observation, never delays a call.
-                    let _ = observations.try_send(Observation { id, generation, outcome });
+                    let _ = observations.try_send(Observation {
+                        id,
+                        generation,
+                        outcome,
+                    });
                 }
             });
             match first.await {
@@ -159,8 +183,16 @@ impl Slots {
     }
 
     fn remove(&mut self, id: &BackendId) -> Vec<Arc<Slot>> {
-        let generations: Vec<_> = self.live.keys().filter(|(of, _)| of == id).map(|(_, generation)| *generation).collect();
-        generations.into_iter().filter_map(|generation| self.detach(id, generation)).collect()
+        let generations: Vec<_> = self
+            .live
+            .keys()
+            .filter(|(of, _)| of == id)
+            .map(|(_, generation)| *generation)
+            .collect();
+        generations
+            .into_iter()
+            .filter_map(|generation| self.detach(id, generation))
+            .collect()
     }
 
     fn remember(&mut self, key: (BackendId, Generation)) {

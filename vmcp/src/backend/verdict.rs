@@ -22,17 +22,42 @@ pub struct Doing<'a> {
 }
 
 impl Doing<'static> {
-    pub const DISCOVER: Self = Self { step: Step::Discover, what: "server/discover" };
-    pub const INITIALIZE: Self = Self { step: Step::Initialize, what: "initialize" };
-    pub const STREAM: Self = Self { step: Step::Initialize, what: "GET of the event stream" };
-    pub const PING: Self = Self { step: Step::Ping, what: "ping" };
-    pub const LIST: Self = Self { step: Step::List, what: "tools/list" };
+    pub const DISCOVER: Self = Self {
+        step: Step::Discover,
+        what: "server/discover",
+    };
+    pub const INITIALIZE: Self = Self {
+        step: Step::Initialize,
+        what: "initialize",
+    };
+    pub const STREAM: Self = Self {
+        step: Step::Initialize,
+        what: "GET of the event stream",
+    };
+    pub const PING: Self = Self {
+        step: Step::Ping,
+        what: "ping",
+    };
+    pub const LIST: Self = Self {
+        step: Step::List,
+        what: "tools/list",
+    };
 }
 
 /// A failure with a message that is safe to publish.
 #[must_use]
-pub fn failed(doing: Doing<'_>, reason: ProbeReason, http_status: Option<u16>, message: &str) -> ProbeFailure {
-    ProbeFailure { reason, step: doing.step, http_status, message: sanitise(message, STATUS_TEXT) }
+pub fn failed(
+    doing: Doing<'_>,
+    reason: ProbeReason,
+    http_status: Option<u16>,
+    message: &str,
+) -> ProbeFailure {
+    ProbeFailure {
+        reason,
+        step: doing.step,
+        http_status,
+        message: sanitise(message, STATUS_TEXT),
+    }
 }
 
 /// Reason and words for an error of the wire.
@@ -47,25 +72,56 @@ pub fn failure(doing: Doing<'_>, error: &WireError, url: &Url) -> ProbeFailure {
             message: sanitise(&error.message, STATUS_TEXT),
         },
         WireError::Refused(refusal) => refused(doing, refusal, url),
-        WireError::Protocol(_) | WireError::Cut(_) => {
-            failed(doing, ProbeReason::ProtocolError, None, &format!("{what}: {error}"))
-        }
-        WireError::Lost(_) | WireError::Unsent => {
-            failed(doing, ProbeReason::ConnectionLost, None, &format!("{what}: {error}"))
-        }
-        WireError::TooLarge(detail) => failed(doing, ProbeReason::ResponseTooLarge, None, &format!("{what}: {detail}")),
-        WireError::Timeout(after) => {
-            failed(doing, timeout_reason(doing.step), None, &format!("{what}: no answer within {:.1} s", after.as_secs_f64()))
-        }
-        WireError::Unwritable(detail) => failed(doing, ProbeReason::InvalidUrl, None, &format!("{what}: {detail}")),
+        WireError::Protocol(_) | WireError::Cut(_) => failed(
+            doing,
+            ProbeReason::ProtocolError,
+            None,
+            &format!("{what}: {error}"),
+        ),
+        WireError::Lost(_) | WireError::Unsent => failed(
+            doing,
+            ProbeReason::ConnectionLost,
+            None,
+            &format!("{what}: {error}"),
+        ),
+        WireError::TooLarge(detail) => failed(
+            doing,
+            ProbeReason::ResponseTooLarge,
+            None,
+            &format!("{what}: {detail}"),
+        ),
+        WireError::Timeout(after) => failed(
+            doing,
+            timeout_reason(doing.step),
+            None,
+            &format!("{what}: no answer within {:.1} s", after.as_secs_f64()),
+        ),
+        WireError::Unwritable(detail) => failed(
+            doing,
+            ProbeReason::InvalidUrl,
+            None,
+            &format!("{what}: {detail}"),
+        ),
     }
 }
 
 /// A JSON-RPC error where a result was needed.
 #[must_use]
 pub fn rpc_failure(doing: Doing<'_>, error: &RpcError) -> ProbeFailure {
-    let reason = if doing.step == Step::List { ProbeReason::ListFailed } else { ProbeReason::ProtocolError };
-    failed(doing, reason, None, &format!("{} answered JSON-RPC error {}: {}", doing.what, error.code, error.message))
+    let reason = if doing.step == Step::List {
+        ProbeReason::ListFailed
+    } else {
+        ProbeReason::ProtocolError
+    };
+    failed(
+        doing,
+        reason,
+        None,
+        &format!(
+            "{} answered JSON-RPC error {}: {}",
+            doing.what, error.code, error.message
+        ),
+    )
 }
 
 /// The verdict of a cycle that ended in `error`.
@@ -74,7 +130,9 @@ pub fn outcome(doing: Doing<'_>, error: &WireError, url: &Url) -> Outcome {
     if let WireError::Refused(refusal) = error
         && refusal.status == 429
     {
-        return Outcome::RateLimited { retry_after: refusal.retry_after };
+        return Outcome::RateLimited {
+            retry_after: refusal.retry_after,
+        };
     }
     let failure = failure(doing, error, url);
     match failure.reason {
@@ -109,13 +167,19 @@ fn refused(doing: Doing<'_>, refusal: &Refusal, url: &Url) -> ProbeFailure {
     let status = refusal.status;
     let said = format!("{} answered HTTP {status}", doing.what);
     let (reason, message) = match status {
-        401 | 407 => (ProbeReason::AuthRequired, format!("{said}: credentials required")),
-        403 if refusal.challenged == Challenged::Yes => {
-            (ProbeReason::AuthRequired, format!("{said} with a challenge: credentials required"))
-        }
+        401 | 407 => (
+            ProbeReason::AuthRequired,
+            format!("{said}: credentials required"),
+        ),
+        403 if refusal.challenged == Challenged::Yes => (
+            ProbeReason::AuthRequired,
+            format!("{said} with a challenge: credentials required"),
+        ),
         403 | 421 => (
             ProbeReason::HostRejected,
-            format!("{said} without a challenge: the server may refuse our Host; set spec.hostHeader to the one it expects"),
+            format!(
+                "{said} without a challenge: the server may refuse our Host; set spec.hostHeader to the one it expects"
+            ),
         ),
         429 => (ProbeReason::RateLimited, said),
         300..=399 => redirected(&said, refusal, url),
@@ -126,14 +190,23 @@ fn refused(doing: Doing<'_>, refusal: &Refusal, url: &Url) -> ProbeFailure {
 
 fn redirected(said: &str, refusal: &Refusal, url: &Url) -> (ProbeReason, String) {
     match refusal.same_origin_target(url) {
-        Some(target) => (ProbeReason::Redirected, format!("{said} to {0}: set spec.path to {0}", target.path())),
-        None => (ProbeReason::HttpStatus, format!("{said}: redirects are not followed")),
+        Some(target) => (
+            ProbeReason::Redirected,
+            format!("{said} to {0}: set spec.path to {0}", target.path()),
+        ),
+        None => (
+            ProbeReason::HttpStatus,
+            format!("{said}: redirects are not followed"),
+        ),
     }
 }
 
 fn with_detail(said: String, refusal: &Refusal) -> String {
     match refusal.rpc_error() {
-        Some((_, error)) => format!("{said} with JSON-RPC error {}: {}", error.code, error.message),
+        Some((_, error)) => format!(
+            "{said} with JSON-RPC error {}: {}",
+            error.code, error.message
+        ),
         None => said,
     }
 }

@@ -157,7 +157,11 @@ pub async fn tell(link: &mut Link, request: Outgoing, deadline: Instant) -> Resu
 ///
 /// # Errors
 /// `Refused` for any status but 2xx, `Protocol` for another kind of body.
-pub async fn exchange_stream(link: &mut Link, request: Outgoing, deadline: Instant) -> Result<Incoming, WireError> {
+pub async fn exchange_stream(
+    link: &mut Link,
+    request: Outgoing,
+    deadline: Instant,
+) -> Result<Incoming, WireError> {
     let response = within(deadline, link.send(request)).await??;
     reply::event_stream(response, deadline).await
 }
@@ -168,5 +172,7 @@ pub async fn exchange_stream(link: &mut Link, request: Outgoing, deadline: Insta
 /// `Timeout` alone.
 pub async fn within<F: Future>(deadline: Instant, future: F) -> Result<F::Output, WireError> {
     let allowed = deadline.saturating_duration_since(Instant::now());
-    timeout_at(deadline, future).await.map_err(|_elapsed| WireError::Timeout(allowed))
+    timeout_at(deadline, future)
+        .await
+        .map_err(|_elapsed| WireError::Timeout(allowed))
 }

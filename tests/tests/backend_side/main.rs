@@ -1,0 +1,14 @@
+//! The side of the gateway that faces the backends, against a server that misbehaves on command.
+//!
+//! What is claimed about sockets, sessions and repeats is read off at the server, never asked of
+//! the code under test.
+
+mod calls;
+mod checks;
+mod detection;
+mod garbage;
+mod kit;
+mod removal;
+mod repeats;
+mod sessions;
+mod tls;
