@@ -1,0 +1,98 @@
+//! What the flags of `vmcp serve` mean together.
+//!
+//! Owns the one decision between files and Kubernetes and the defaults that follow from it. Reads
+//! no environment of its own: clap did.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::{LogFormat, ServeArgs};
+use crate::discovery::kube::Identity;
+
+/// Settings of one `vmcp serve`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub origin: Origin,
+    pub listen: SocketAddr,
+    pub admin: SocketAddr,
+    pub log_format: LogFormat,
+    pub drain: Duration,
+    pub allow_hosts: Vec<String>,
+    pub ready_file: Option<PathBuf>,
+}
+
+/// Where the objects come from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    Files(Vec<PathBuf>),
+    Kubernetes {
+        identity: Identity,
+        /// Identity in the Lease.
+        holder: String,
+    },
+}
+
+/// Flags that make no sense together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("say where the objects are: -f PATH, or --namespace NS --name NAME")]
+    NoOrigin,
+}
+
+impl TryFrom<ServeArgs> for Config {
+    type Error = ConfigError;
+
+    fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
+        let holder = args.pod_name.unwrap_or_else(|| format!("process-{}", std::process::id()));
+        let (origin, host) = match (args.files.is_empty(), args.namespace, args.name) {
+            (false, _, _) => (Origin::Files(args.files), [127, 0, 0, 1]),
+            (true, Some(namespace), Some(name)) => {
+                let uid = args.uid.filter(|uid| !uid.is_empty());
+                let identity = Identity { namespace, name, uid };
+                (Origin::Kubernetes { identity, holder }, [0, 0, 0, 0])
+            }
+            _ => return Err(ConfigError::NoOrigin),
+        };
+        Ok(Self {
+            origin,
+            listen: args.listen.unwrap_or_else(|| SocketAddr::from((host, 8080))),
+            admin: args.admin.unwrap_or_else(|| SocketAddr::from((host, 9090))),
+            log_format: args.log_format,
+            drain: Duration::from_secs(args.drain_seconds),
+            allow_hosts: args.allow_hosts,
+            ready_file: args.ready_file,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn config(flags: &[&str]) -> Result<Config, ConfigError> {
+        let flags = ["vmcp", "serve"].iter().chain(flags);
+        match Cli::try_parse_from(flags).unwrap().command {
+            Command::Serve(args) => Config::try_from(*args),
+            Command::Probe(_) => unreachable!("the flags say serve"),
+        }
+    }
+
+    #[test]
+    fn files_listen_on_loopback_and_kubernetes_everywhere() {
+        let files = config(&["-f", "x.yaml"]).unwrap();
+        let pod = config(&["--namespace", "a", "--name", "b"]).unwrap();
+
+        assert!(files.listen.ip().is_loopback() && files.admin.ip().is_loopback());
+        assert!(pod.listen.ip().is_unspecified());
+        assert!(matches!(pod.origin, Origin::Kubernetes { .. }));
+    }
+
+    #[test]
+    fn without_an_origin_there_is_nothing_to_serve() {
+        assert_eq!(config(&["--namespace", "a"]).unwrap_err(), ConfigError::NoOrigin);
+    }
+}

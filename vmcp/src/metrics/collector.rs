@@ -1,0 +1,207 @@
+//! All series, made from the snapshot at the moment of a scrape.
+//!
+//! Owns the names of the metrics. Holds nothing between scrapes, so that what a series says is what
+//! `/status` says (T6) and what is gone from the snapshot is gone from here.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Registry, TextEncoder};
+
+use vmcp_core::health::State;
+use vmcp_core::report::Phase as ReportPhase;
+use vmcp_core::time::Tick;
+
+use super::backend::{BackendMeter, Phase};
+use super::family::Families;
+use super::process::ProcessMeter;
+use super::tally::{Counts, Times};
+use crate::clock::Clock;
+use crate::snapshot::{BackendView, Snapshot, SnapshotReader};
+
+/// `backend` label of requests that concern none.
+const NO_BACKEND: &str = "none";
+
+/// Collects from the newest snapshot.
+#[derive(Clone, Debug)]
+pub struct SnapshotCollector {
+    pub snapshots: SnapshotReader,
+    pub process: Arc<ProcessMeter>,
+    pub clock: Clock,
+}
+
+/// The text that Prometheus reads.
+pub struct Exposition(Registry);
+
+impl fmt::Debug for Exposition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Exposition")
+    }
+}
+
+impl Exposition {
+    /// # Errors
+    /// When the collector is refused, which a test rules out.
+    pub fn new(collector: SnapshotCollector) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        registry.register(Box::new(collector))?;
+        Ok(Self(registry))
+    }
+
+    /// # Errors
+    /// When a family is malformed.
+    pub fn text(&self) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.0.gather())
+    }
+}
+
+impl Collector for SnapshotCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut out = Families::default();
+        let snapshot = self.snapshots.load();
+        self.whole(&snapshot, &mut out);
+        for view in snapshot.backends.iter() {
+            self.health(view, &mut out);
+            counters(view, &mut out);
+        }
+        out.into_vec()
+    }
+}
+
+impl SnapshotCollector {
+    fn whole(&self, snapshot: &Snapshot, out: &mut Families) {
+        let build = [("version", env!("CARGO_PKG_VERSION"))];
+        out.gauge(("vmcp_build_info", "Version of the program."), &build, 1.0);
+        let valid = flag(snapshot.configured && snapshot.config.error.is_none());
+        out.gauge(("vmcp_config_valid", "The newest configuration is the one served."), &[], valid);
+        for phase in ReportPhase::ALL {
+            let value = flag(snapshot.report.phase == phase);
+            let labels = [("phase", phase.as_str())];
+            out.gauge(("vmcp_phase", "Phase of the whole; 1 for the current one."), &labels, value);
+        }
+        out.gauge(
+            ("vmcp_sessions", "Client sessions with state here."),
+            &[],
+            count(self.process.sessions()),
+        );
+        out.gauge(("vmcp_tools", "Tools in the merged list."), &[], count(snapshot.tool_count));
+        let writes = self.process.status_writes();
+        out.counter(("vmcp_status_writes_total", "Status writes that were taken."), &[], writes);
+        requests(NO_BACKEND, &self.process.requests, out);
+        request_times(NO_BACKEND, &self.process.request_times, out);
+    }
+
+    fn health(&self, view: &BackendView, out: &mut Families) {
+        let backend = [("backend", &*view.id.name.0)];
+        let observed = &view.observed;
+        let now = self.clock.now();
+        let seconds = |since: Option<Tick>| since.map_or(0.0, |at| now.since(at).as_secs_f64());
+        let date = |at: Option<Tick>| at.map_or(0.0, |at| self.clock.unix_seconds(at));
+        out.gauge(("vmcp_backend_up", "The backend serves."), &backend, flag(observed.state.serves()));
+        for state in State::ALL {
+            let labels = [backend[0], ("state", state.as_str())];
+            let value = flag(observed.state == state);
+            out.gauge(("vmcp_backend_state", "1 for the current state."), &labels, value);
+        }
+        out.gauge(
+            ("vmcp_backend_consecutive_failures", "Failed checks or calls in a row."),
+            &backend,
+            f64::from(observed.consecutive_failures),
+        );
+        out.gauge(
+            ("vmcp_backend_last_success_timestamp_seconds", "Last good check or call; 0 for never."),
+            &backend,
+            date(view.meter.last_success()),
+        );
+        out.gauge(
+            ("vmcp_backend_uptime_seconds", "Served without a break for this long."),
+            &backend,
+            seconds(observed.ready_since),
+        );
+        out.gauge(
+            ("vmcp_backend_catalog_age_seconds", "Since the tools were read whole."),
+            &backend,
+            seconds(view.meter.catalog_checked()),
+        );
+    }
+}
+
+fn counters(view: &BackendView, out: &mut Families) {
+    let name = &*view.id.name.0;
+    let backend = [("backend", name)];
+    let meter: &BackendMeter = &view.meter;
+    for ((outcome, reason), total) in meter.probes.all() {
+        let labels = [backend[0], ("outcome", outcome), ("reason", reason)];
+        out.counter(("vmcp_backend_probes_total", "Checks that ended."), &labels, total);
+    }
+    for phase in Phase::ALL {
+        let labels = [backend[0], ("phase", phase.as_str())];
+        let times = meter.phases[phase as usize].view();
+        if times.count > 0 {
+            out.histogram(
+                ("vmcp_backend_probe_duration_seconds", "Steps of the checks."),
+                &labels,
+                &times,
+            );
+        }
+    }
+    for ((from, to), total) in meter.transitions.all() {
+        let labels = [backend[0], ("from", from), ("to", to)];
+        out.counter(("vmcp_backend_transitions_total", "Changes of state."), &labels, total);
+    }
+    out.counter(
+        ("vmcp_backend_catalog_changes_total", "Catalogues that differed from the one before."),
+        &backend,
+        meter.catalog_changes.load(std::sync::atomic::Ordering::Relaxed),
+    );
+    histogram(("vmcp_backend_recovery_seconds", "Outages, until ready again."), name, &meter.recovery, out);
+    histogram(("vmcp_upstream_duration_seconds", "The backend's own share of requests."), name, &meter.upstream, out);
+    out.gauge(
+        ("vmcp_upstream_connections", "Live connections for traffic."),
+        &backend,
+        f64::from(u32::try_from(meter.connections.load(std::sync::atomic::Ordering::Relaxed)).unwrap_or(u32::MAX)),
+    );
+    requests(name, &meter.requests, out);
+    request_times(name, &meter.request_times, out);
+}
+
+fn histogram(named: (&'static str, &'static str), backend: &str, times: &Times, out: &mut Families) {
+    out.histogram(named, &[("backend", backend)], &times.view());
+}
+
+fn requests(backend: &str, counts: &Counts, out: &mut Families) {
+    for ((method, code), total) in counts.all() {
+        let labels = [("method", method), ("backend", backend), ("code", code)];
+        out.counter(("vmcp_requests_total", "Requests of clients."), &labels, total);
+    }
+}
+
+fn request_times(
+    backend: &str,
+    times: &std::sync::Mutex<Vec<(&'static str, Times)>>,
+    out: &mut Families,
+) {
+    for (kind, times) in times.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        let labels = [("kind", *kind), ("backend", backend)];
+        out.histogram(
+            ("vmcp_request_duration_seconds", "Requests of clients, end to end."),
+            &labels,
+            &times.view(),
+        );
+    }
+}
+
+fn flag(value: bool) -> f64 {
+    if value { 1.0 } else { 0.0 }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of things in memory are below 2^53")]
+fn count(value: usize) -> f64 {
+    value as f64
+}

@@ -1,0 +1,44 @@
+//! Counters of the process as a whole.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::backend::observe_kind;
+use super::tally::{Counts, Times};
+
+/// What no single backend owns.
+#[derive(Debug, Default)]
+pub struct ProcessMeter {
+    pub(super) requests: Counts,
+    pub(super) request_times: Mutex<Vec<(&'static str, Times)>>,
+    sessions: AtomicUsize,
+    status_writes: AtomicU64,
+}
+
+impl ProcessMeter {
+    /// One request that concerned no backend.
+    pub fn request(&self, method: &'static str, code: &'static str, kind: &'static str, took: Duration) {
+        self.requests.add(method, code);
+        observe_kind(&self.request_times, kind, took);
+    }
+
+    pub fn set_sessions(&self, live: usize) {
+        self.sessions.store(live, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// One write of the status that the API server took.
+    pub fn status_written(&self) {
+        self.status_writes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn status_writes(&self) -> u64 {
+        self.status_writes.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,211 @@
+//! From the state to a snapshot.
+//!
+//! Owns what readers see and how much of it is made anew: the merge and its pages only when a
+//! catalogue or the rule changed, the rest with each change of health, nothing without a change.
+//! The snapshot is always whole (R4.6); a slot that is in trouble is in it like all others (R4.8).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use vmcp_core::catalog::{
+    self, CacheScope, CatalogHash, Conflict, Member, Merged, PageStyle, Pages,
+};
+use vmcp_core::health::{Observed, State as Health};
+use vmcp_core::limits;
+use vmcp_core::report::{self, BackendFacts, Configuration, FirstRound, Report, Situation, Truth};
+use vmcp_core::route::RouteTable;
+use vmcp_core::time::Tick;
+use vmcp_crds::discover::Problem;
+use vmcp_crds::reason::Reason;
+
+use super::slot::{Dirty, Slot};
+use super::state::State;
+use crate::clock::Clock;
+use crate::snapshot::{BackendView, ListPages, Snapshot};
+
+/// Makes snapshots and keeps the parts that can be used again.
+#[derive(Debug, Default)]
+pub struct Publication {
+    clock: Option<Clock>,
+    revision: u64,
+    lists: Option<Lists>,
+}
+
+/// Everything that follows from catalogues and the merge rule alone.
+#[derive(Clone, Debug)]
+struct Lists {
+    routes: Arc<RouteTable>,
+    tools: ListPages,
+    tool_count: usize,
+    hash: CatalogHash,
+    conflicts: Arc<[Conflict]>,
+    warnings: Arc<[String]>,
+}
+
+impl Publication {
+    /// With the clock that gives reports their dates.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self { clock: Some(clock), ..Self::default() }
+    }
+
+    /// The next snapshot.
+    pub(super) fn build(&mut self, state: &State, dirty: Dirty, now: Tick) -> Snapshot {
+        let lists = match self.lists.take() {
+            Some(lists) if !dirty.catalog => lists,
+            _ => lists(state, now),
+        };
+        self.lists = Some(lists.clone());
+        self.revision += 1;
+        let backends: Arc<[BackendView]> = state.slots.iter().map(|slot| view(slot, now)).collect();
+        let report = self.report(state, &backends, &lists);
+        let desired = state.desired.as_deref();
+        let by_name = backends.iter().enumerate().map(|(at, view)| (view.id.name.clone(), at));
+        Snapshot {
+            revision: self.revision,
+            name: desired.map_or_else(|| "".into(), |desired| Arc::clone(&desired.name)),
+            uid: desired.map_or_else(|| "".into(), |desired| Arc::clone(&desired.uid)),
+            observed_generation: desired.map_or(0, |desired| desired.observed_generation),
+            by_name: Arc::new(by_name.collect()),
+            backends,
+            routes: lists.routes,
+            tools: lists.tools,
+            tool_count: lists.tool_count,
+            catalog_hash: lists.hash,
+            conflicts: lists.conflicts,
+            warnings: lists.warnings,
+            conflict_policy: Arc::new(
+                desired.map(|desired| desired.conflict_policy.clone()).unwrap_or_default(),
+            ),
+            admission: Arc::new(
+                desired.map(|desired| desired.admission.clone()).unwrap_or_default(),
+            ),
+            config: state.config.clone(),
+            problems: problems(state).into(),
+            report: Arc::new(report),
+            at: now,
+            min_ready: desired.map_or(0, |desired| desired.min_ready),
+            first_round_done: state.first_round_done,
+            configured: desired.is_some(),
+        }
+    }
+
+    fn report(&self, state: &State, backends: &[BackendView], lists: &Lists) -> Report {
+        let unix_ms = |tick| self.clock.map_or(0, |clock| clock.unix_ms(tick));
+        let facts: Vec<BackendFacts<'_>> = backends
+            .iter()
+            .map(|view| BackendFacts {
+                id: &view.id,
+                url: view.endpoint.as_ref().map(|endpoint| endpoint.url.as_str()),
+                transport: view.endpoint.as_ref().map_or("streamable-http", |endpoint| {
+                    endpoint.transport.as_str()
+                }),
+                observed: &view.observed,
+                tools: view.tools,
+                catalog_hash: view.catalog_hash,
+                last_transition_unix_ms: unix_ms(view.observed.since),
+            })
+            .collect();
+        let desired = state.desired.as_deref();
+        let broken = state.config.error.as_deref().filter(|_| desired.is_none());
+        let situation = Situation {
+            observed_generation: desired.map_or(0, |desired| desired.observed_generation),
+            min_ready_backends: desired.map_or(0, |desired| desired.min_ready),
+            first_round: match state.first_round_done {
+                true => FirstRound::Done,
+                false => FirstRound::Pending,
+            },
+            configuration: broken.map_or(Configuration::Valid, Configuration::Broken),
+            conflicts: &lists.conflicts,
+            tool_count: lists.tool_count,
+        };
+        let mut report = report::build(&facts, &situation);
+        for problem in problems(state) {
+            mention(&mut report, &problem);
+        }
+        report
+    }
+}
+
+/// A problem that the schema cannot see becomes a condition with reason and fix.
+fn mention(report: &mut Report, problem: &Problem) {
+    let kind = match problem.reason {
+        Reason::DuplicatePrefix => "ConflictsResolved",
+        Reason::InvalidSelector | Reason::TooManyBackends => "BackendsDiscovered",
+        // Those of one backend stand in its own entry.
+        _ => return,
+    };
+    let condition = report.conditions.iter_mut().find(|condition| condition.kind == kind);
+    if let Some(condition) = condition.filter(|condition| condition.status == Truth::True) {
+        condition.status = Truth::False;
+        condition.reason = problem.reason.as_str();
+        condition.message = problem.message.clone();
+    }
+}
+
+fn problems(state: &State) -> Vec<Problem> {
+    state.desired.as_ref().map(|desired| desired.problems.clone()).unwrap_or_default()
+}
+
+fn view(slot: &Slot, now: Tick) -> BackendView {
+    let observed = slot.observed();
+    BackendView {
+        id: slot.id().clone(),
+        generation: slot.generation,
+        endpoint: slot.endpoint().cloned(),
+        policy: slot.desired.policy,
+        dialect: observed.dialect,
+        tools: slot.catalog.as_ref().map_or(0, |catalog| catalog.tools.len()),
+        catalog_hash: slot.catalog.as_ref().map(|catalog| catalog.hash),
+        fails_fast: slot.fails_fast(),
+        next_probe_in: slot.next_probe_in(now),
+        history: slot.machine.history().iter().cloned().collect(),
+        meter: Arc::clone(&slot.meter),
+        observed,
+    }
+}
+
+fn lists(state: &State, now: Tick) -> Lists {
+    let members: Vec<Member<'_>> = state
+        .slots
+        .iter()
+        .map(|slot| Member {
+            id: slot.id(),
+            prefix: slot.desired.prefix.as_deref(),
+            catalog: slot.published(now),
+        })
+        .collect();
+    let policy = state.desired.as_ref().map(|d| d.conflict_policy.clone()).unwrap_or_default();
+    let merged = catalog::merge(&members, &policy);
+    for warning in &merged.warnings {
+        tracing::debug!(warning, "catalogue merged");
+    }
+    let missing = state.slots.iter().any(|slot| is_missing(&slot.observed(), slot));
+    Lists {
+        routes: Arc::new(RouteTable::new(&merged)),
+        tools: pages(&merged, missing),
+        tool_count: merged.tools.len(),
+        hash: merged.hash,
+        conflicts: merged.conflicts.into(),
+        warnings: merged.warnings.into(),
+    }
+}
+
+/// Its tools are not in the list, or may not be those of today.
+fn is_missing(observed: &Observed, slot: &Slot) -> bool {
+    slot.catalog.is_none() || !matches!(observed.state, Health::Ready | Health::AuthRequired)
+}
+
+fn pages(merged: &Merged, missing: bool) -> ListPages {
+    let ttl_ms = if missing { 0 } else { limits::LIST_TTL.as_millis() };
+    let style =
+        PageStyle { ttl_ms: u64::try_from(ttl_ms).unwrap_or_default(), scope: CacheScope::Public };
+    let pages = Pages::build(merged, style);
+    let shared = |pages: Vec<Vec<u8>>| pages.into_iter().map(Bytes::from).collect();
+    ListPages {
+        legacy: shared(pages.legacy),
+        modern: shared(pages.modern),
+        cursors: pages.cursors.into(),
+    }
+}
