@@ -1,6 +1,11 @@
 //! The shape of the house, as far as text shows it: size of files, machine paths, tests that do
 //! not run, waits by sleeping, undocumented dependencies, and requirements that no test names.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test stops it as the test itself would"
+)]
+
 use std::collections::BTreeSet;
 
 use vmcp_tests::sources::{self, Source};

@@ -1,6 +1,11 @@
 //! The charts and what is rendered from them: valid, fresh, accepted by the real API server, and
 //! with no right beyond what api.md grants.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test stops it as the test itself would"
+)]
+
 mod rights;
 
 use std::path::{Path, PathBuf};
