@@ -130,7 +130,7 @@ pub struct ServiceRef {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules::remote()))]
 pub struct Remote {
-    /// Where the server is, for example https://mcp.example.com/mcp.
+    /// Where the server is, for example `https://mcp.example.com/mcp`.
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^[!-~]+$"))]
     pub url: String,
     /// Accept plain http: everything, credentials included, then travels readable.

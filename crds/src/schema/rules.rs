@@ -44,8 +44,8 @@ pub(crate) fn remote() -> Value {
         ),
         rule_at(
             ".url",
-            "self.url.startsWith('https://') || self.allowInsecure",
-            "url has no https:// scheme: use https, or set allowInsecure: true for http",
+            "!self.url.startsWith('http://') || self.allowInsecure",
+            "url is plain http: use https, or set allowInsecure: true",
         ),
         rule_at(
             ".url",

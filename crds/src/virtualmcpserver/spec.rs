@@ -98,7 +98,7 @@ pub struct VirtualMCPServerSpec {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub allowed_hosts: Vec<String>,
-    /// Origins of browsers to accept, for example https://inspector.example.com.
+    /// Origins of browsers to accept, for example `https://inspector.example.com`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 64),

@@ -33,9 +33,25 @@ const TWINS: &[(&str, Holds)] = &[
         v["transport"] != "sse" || v["protocol"] != "modern"
     }),
     ("isURL(self.url)", |v| is_url(&v["url"])),
-    ("self.url.startsWith('https://') || self.allowInsecure", |v| {
-        text(&v["url"]).starts_with("https://") || v["allowInsecure"] == true
+    ("self.url.startsWith('https://') || self.url.startsWith('http://')", |v| {
+        ["https://", "http://"].iter().any(|scheme| text(&v["url"]).starts_with(scheme))
     }),
+    ("!self.url.matches('^[a-z]+://[^/?#]*@')", |v| {
+        let rest = text(&v["url"]).split_once("://").map_or("", |(_, rest)| rest);
+        !rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
+    }),
+    ("!self.url.contains('#')", |v| !text(&v["url"]).contains('#')),
+    ("!self.url.startsWith('http://') || self.allowInsecure", |v| {
+        !text(&v["url"]).starts_with("http://") || v["allowInsecure"] == true
+    }),
+    ("self.url.startsWith('https://') || self.url.startsWith('http://')", |v| {
+        after_scheme(text(&v["url"])).is_some()
+    }),
+    ("!self.url.matches('^[a-z]+://[^/?#]*@')", |v| {
+        let rest = text(&v["url"]).split_once("://").map_or("", |(_, rest)| rest);
+        !authority(rest).contains('@')
+    }),
+    ("!self.url.contains('#')", |v| !text(&v["url"]).contains('#')),
     ("self.connectSeconds <= self.callSeconds", |v| {
         integer(&v["connectSeconds"], 5) <= integer(&v["callSeconds"], 300)
     }),
@@ -98,6 +114,28 @@ const TWINS: &[(&str, Holds)] = &[
         v["publicURL"].is_null() || is_url(&v["publicURL"])
     }),
     (
+        "!has(self.publicURL) || self.publicURL.matches('^https?://[^/?#@]+(/[^?#]*)?$')",
+        |v| {
+            let rest = v["publicURL"].as_str().map(after_scheme);
+            rest.is_none_or(|rest| {
+                rest.is_some_and(|rest| {
+                    let host = authority(rest);
+                    !host.is_empty() && !host.contains('@') && !rest.contains(['?', '#'])
+                })
+            })
+        },
+    ),
+    ("!has(self.publicURL) || self.publicURL.matches('^https?://[^/?#@]+(/[^?#]*)?$')", |v| {
+        let url = v["publicURL"].as_str();
+        url.is_none_or(|url| {
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            rest.is_some_and(|rest| {
+                let authority = rest.split('/').next().unwrap_or_default();
+                !authority.is_empty() && !authority.contains('@') && !rest.contains(['?', '#'])
+            })
+        })
+    }),
+    (
         "has(self.backends.selector) || !has(self.backends.refs) || \
          self.minReadyBackends <= self.backends.refs.size()",
         |v| {
@@ -143,6 +181,15 @@ fn text(value: &Value) -> &str {
 
 fn integer(value: &Value, default: i64) -> i64 {
     value.as_i64().unwrap_or(default)
+}
+
+fn after_scheme(url: &str) -> Option<&str> {
+    url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))
+}
+
+/// What stands before the path, the query or the fragment.
+fn authority(rest: &str) -> &str {
+    rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
 fn is_url(value: &Value) -> bool {
