@@ -7,6 +7,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use serde_json::Value;
 use vmcp_tests::sources::{self, Source};
@@ -169,6 +170,42 @@ fn every_metric_is_documented_and_every_documented_one_exists() {
         stale.is_empty(),
         "docs/monitoring.md names what does not exist: {stale:?}"
     );
+}
+
+/// The long flags that a program explains.
+fn flags(program: &str, arguments: &[&str]) -> BTreeSet<String> {
+    let path = vmcp_tests::process::binary(program).unwrap();
+    let output = Command::new(path)
+        .args(arguments)
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let words = help
+        .split([' ', ',', '\n'])
+        .filter(|word| word.starts_with("--"));
+    let common = ["--help", "--version"];
+    words
+        .filter(|word| !common.contains(word))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Build 1: every flag of every program that is shipped is documented.
+#[test]
+fn every_flag_is_documented() {
+    let programs: [(&str, &[&str]); 3] = [
+        ("vmcp", &["serve"]),
+        ("vmcp", &["probe"]),
+        ("vmcp-operator", &[]),
+    ];
+
+    for (program, arguments) in programs {
+        let wanted = flags(program, arguments);
+
+        assert!(wanted.len() > 3, "{program} {arguments:?}: {wanted:?}");
+        assert_named("flag", &wanted, "docs/api.md");
+    }
 }
 
 /// Build 1: a link in a document leads to a file of the checkout.

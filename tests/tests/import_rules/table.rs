@@ -14,7 +14,7 @@ pub const PACKAGE_EDGES: &[(&str, &[&str])] = &[
     ("vmcp-crds", &[]),
     ("vmcp-operator", &["vmcp-crds"]),
     ("vmcp", &["vmcp-core", "vmcp-crds"]),
-    ("vmcp-tests", &["vmcp-core", "vmcp-crds"]),
+    ("vmcp-tests", &["vmcp", "vmcp-core", "vmcp-crds"]),
 ];
 
 /// What the deciding package may link: codecs and hashes, nothing that acts.
