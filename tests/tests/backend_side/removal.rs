@@ -1,1 +1,148 @@
+//! Detaching and removing: first out of reach, then closed, and nothing stays.
 
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use vmcp::gateway::port::{BackendPort, UpstreamError, UpstreamEvent};
+use vmcp_core::health::ProbeReason;
+use vmcp_core::id::Generation;
+use vmcp_tests::backend::{Backend, Era, Script};
+use vmcp_tests::eventually::eventually;
+
+use crate::kit::{Ask, Caller, PATIENCE, all_closed, sessions};
+
+/// R4.3, R4.12, R2.8: removal closes connections and ends sessions, twice is as good as once, and
+/// an older snapshot cannot bring the runtime back.
+#[tokio::test]
+async fn a_removed_backend_leaves_nothing() -> Result<()> {
+    for era in [Era::LegacyStateful, Era::ModernOnly, Era::Sse2024] {
+        let backend = Backend::start(Script::new(era)).await?;
+        let caller = Caller::new(&backend).await;
+        caller.result(&Ask::echo().by("a")).await;
+        caller.result(&Ask::echo().by("b")).await;
+        caller.result(&Ask::echo().leased()).await;
+
+        caller.upstream.remove(&caller.target.id);
+        caller.upstream.remove(&caller.target.id);
+
+        sessions(&backend, 0).await?;
+        all_closed(&backend).await?;
+        backend.clear_log();
+        let error = caller.error(&Ask::echo()).await;
+        let UpstreamError::Unavailable(failure) = error else {
+            panic!("{era:?}: {error:?}")
+        };
+        assert_eq!(failure.reason, ProbeReason::Stopped);
+        assert!(
+            backend.log().is_empty(),
+            "{era:?}: a removed backend was contacted"
+        );
+    }
+    Ok(())
+}
+
+/// R2.8: calls of a removed backend are cut off in time, with an error.
+#[tokio::test]
+async fn a_removal_cuts_off_what_still_runs() -> Result<()> {
+    for era in [Era::LegacyStateful, Era::ModernOnly, Era::Sse2024] {
+        let backend = Backend::start(Script::new(era)).await?;
+        let caller = Caller::new(&backend).await;
+        let slow = Ask::tool("slow", r#"{"ms":60000}"#).within(Duration::from_secs(120));
+        let call = tokio::spawn(caller.upstream.send(caller.request(&slow)));
+        arrived(&backend).await?;
+
+        let started = Instant::now();
+        caller.upstream.remove(&caller.target.id);
+        let outcome = call.await?;
+
+        assert!(
+            matches!(outcome, Err(UpstreamError::Unavailable(_))),
+            "{era:?}: {outcome:?}"
+        );
+        assert!(started.elapsed() < Duration::from_secs(5), "{era:?}");
+        sessions(&backend, 0).await?;
+        all_closed(&backend).await?;
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "{era:?}: {:?}",
+            started.elapsed()
+        );
+    }
+    Ok(())
+}
+
+/// R4.2: a caller always gets the result of its call, also from a generation that was replaced
+/// meanwhile; then that one is closed.
+#[tokio::test]
+async fn a_replaced_generation_finishes_its_calls() -> Result<()> {
+    for era in [Era::LegacyStateful, Era::ModernOnly, Era::Sse2024] {
+        let backend = Backend::start(Script::new(era)).await?;
+        let mut caller = Caller::new(&backend).await;
+        let slow = Ask::tool("slow", r#"{"ms":1500}"#);
+        let call = tokio::spawn(caller.upstream.send(caller.request(&slow)));
+        arrived(&backend).await?;
+
+        caller
+            .upstream
+            .detach(&caller.target.id, caller.target.generation);
+        caller.target.generation = Generation(2);
+        caller.result(&Ask::echo().by("next")).await;
+
+        let mut events = call.await??;
+        let event = events.recv().await;
+        assert!(
+            matches!(&event, Some(Ok(UpstreamEvent::Response(Ok(_))))),
+            "{era:?}: {event:?}"
+        );
+        let open = usize::from(era != Era::ModernOnly);
+        sessions(&backend, open).await?;
+    }
+    Ok(())
+}
+
+/// R3.5: a shutdown ends every session of every backend.
+#[tokio::test]
+async fn a_shutdown_ends_everything() -> Result<()> {
+    for era in [Era::LegacyStateful, Era::Sse2024] {
+        let backend = Backend::start(Script::new(era)).await?;
+        let caller = Caller::new(&backend).await;
+        caller.result(&Ask::echo().by("a")).await;
+        caller.result(&Ask::echo().leased()).await;
+
+        caller.upstream.shutdown(Duration::from_millis(100)).await;
+
+        sessions(&backend, 0).await?;
+        all_closed(&backend).await?;
+    }
+    Ok(())
+}
+
+/// R4.3: a backend that does not answer to the ends of its sessions holds up nothing.
+#[tokio::test]
+async fn a_backend_that_is_away_cannot_hold_up_its_removal() -> Result<()> {
+    let backend = Backend::start(Script::legacy()).await?;
+    let caller = Caller::new(&backend).await;
+    caller.result(&Ask::echo()).await;
+    backend
+        .set(vmcp_tests::backend::Fault::AcceptAndHang)
+        .await?;
+
+    let started = Instant::now();
+    caller.upstream.shutdown(Duration::from_millis(100)).await;
+
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        started.elapsed()
+    );
+    all_closed(&backend).await
+}
+
+async fn arrived(backend: &Backend) -> Result<()> {
+    eventually("the call has arrived", PATIENCE, || async {
+        ensure!(!backend.requests("tools/call").is_empty());
+        Ok(())
+    })
+    .await
+}
