@@ -65,9 +65,16 @@ async fn a_program_outlives_the_thread_that_started_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("log");
 
-    let program = std::thread::spawn(move || shell("exec sleep 60").start(log).expect("started"))
-        .join()
-        .expect("the thread");
+    let program = std::thread::spawn(move || {
+        let program = shell("echo up; exec sleep 60").start(log).expect("started");
+        // The thread must not end before the program has asked for the signal.
+        while program.log().is_empty() {
+            std::thread::yield_now();
+        }
+        program
+    })
+    .join()
+    .expect("the thread");
 
     let ended = program.wait(Duration::from_millis(300)).await;
     assert!(ended.is_err(), "{ended:?}");
