@@ -68,11 +68,63 @@ pub fn modern_params(
     with_meta(params, &members)
 }
 
+/// Raw `params` as a legacy backend may see them: a server that knows both eras takes the modern
+/// keys for a modern request and refuses it, because the header says otherwise (seen).
+#[must_use]
+pub fn legacy_params(params: &str) -> Cow<'_, str> {
+    let Some(meta) = raw::top_level(params, "_meta") else {
+        return Cow::Borrowed(params);
+    };
+    let kept = raw::without_members(
+        meta,
+        &[
+            PROTOCOL_VERSION,
+            CLIENT_CAPABILITIES,
+            CLIENT_INFO,
+            LOG_LEVEL,
+        ],
+    );
+    match raw::members(&kept) {
+        _ if kept == meta => Cow::Borrowed(params),
+        Ok(members) if members.is_empty() => raw::without_members(params, &["_meta"]).into(),
+        _ => raw::set_members(params, &[("_meta", &kept)]).into(),
+    }
+}
+
 fn string(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
         serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T22: what a modern client says about itself stays behind, everything else goes on.
+    #[test]
+    fn a_legacy_backend_sees_nothing_of_the_modern_era() {
+        let modern = modern_params(
+            Some(r#"{"name":"a","arguments":{"n":1.0},"_meta":{"progressToken":7,"x.dev/y":1e2}}"#),
+            crate::mcp::ProtocolVersion::V2026_07_28,
+            "{}",
+            Some(r#"{"name":"c","version":"1"}"#),
+        );
+
+        assert_eq!(
+            legacy_params(&modern),
+            r#"{"name":"a","arguments":{"n":1.0},"_meta":{"progressToken":7,"x.dev/y":1e2}}"#
+        );
+        let bare = modern_params(
+            Some(r#"{"name":"a"}"#),
+            crate::mcp::ProtocolVersion::V2026_07_28,
+            "{}",
+            None,
+        );
+        assert_eq!(legacy_params(&bare), r#"{"name":"a"}"#);
+        assert_eq!(legacy_params(r#"{"name":"a"}"#), r#"{"name":"a"}"#);
     }
 }
