@@ -14,22 +14,17 @@ use tokio::time::Instant;
 use vmcp_core::health::{
     CallOutcome, Dialect, Outcome, ProbeFailure, ProbeReason, SessionMode, Step, Wire,
 };
-use vmcp_core::jsonrpc::{self, RequestId, RpcError, raw};
-use vmcp_core::mcp::{Era, meta, method};
+use vmcp_core::jsonrpc::{RpcError, raw};
+use vmcp_core::mcp::{Era, method};
 
-use super::link::{Link, Outgoing};
-use super::message::{self, Answer, Inbound};
-use super::outgoing::{self, Last, SessionId, Voice};
-use super::reply::Reply;
-use super::session::{CLIENT_NAME, CLIENT_VERSION, Cell, OpenError, Opened};
+use super::message::Answer;
+use super::outgoing::Voice;
+use super::passage::{Route, SIDE_MESSAGE_WITHIN};
+use super::session::{Cell, OpenError, Opened};
 use super::slot::Slot;
-use super::sse2024::SseSession;
 use super::verdict::{self, Doing};
-use super::wire::{Refusal, WireError, exchange, next_id, tell};
-use crate::gateway::port::{Repeat, SessionScope, UpstreamError, UpstreamEvent, UpstreamRequest};
-
-/// Telling a backend that nobody waits any more must not outlive the call by much.
-const SIDE_MESSAGE_WITHIN: Duration = Duration::from_secs(2);
+use super::wire::{Refusal, WireError};
+use crate::gateway::port::{SessionScope, UpstreamError, UpstreamEvent, UpstreamRequest};
 
 /// What a full queue tells the client to wait.
 const RETRY_OVERLOADED: Duration = Duration::from_secs(1);
@@ -40,30 +35,25 @@ pub type Started = oneshot::Sender<Result<(), UpstreamError>>;
 /// A call under way.
 #[derive(Debug)]
 pub struct Call {
-    slot: Arc<Slot>,
-    request: UpstreamRequest,
-    deadline: Instant,
-    allowed: Duration,
-    events: Events,
-    started: Option<Started>,
+    pub(super) slot: Arc<Slot>,
+    pub(super) request: UpstreamRequest,
+    pub(super) deadline: Instant,
+    pub(super) allowed: Duration,
+    pub(super) events: Events,
+    pub(super) started: Option<Started>,
+    /// The exclusive session of a modern client, until it is given back or ended.
+    lease: Option<Arc<Cell>>,
 }
 
 /// Why a call ended without an answer.
 #[derive(Debug)]
-enum Broken {
+pub(super) enum Broken {
     Wire(WireError),
     Failed(UpstreamError),
     /// Nobody waits for the answer (R4.10).
     Gone,
     /// The backend was removed.
     Stopped,
-}
-
-/// How the request travels.
-#[derive(Clone, Copy, Debug)]
-enum Route<'a> {
-    Modern,
-    Legacy(Option<&'a SessionId>),
 }
 
 impl Call {
@@ -83,6 +73,7 @@ impl Call {
             allowed,
             events,
             started: Some(started),
+            lease: None,
         }
     }
 
@@ -102,6 +93,10 @@ impl Call {
             ended = self.drive() => ended,
         };
         let learnt = self.conclude(ended).await;
+        // A call that did not end well may still run in its lease.
+        if let Some(cell) = self.lease.take() {
+            cell.end(&slot.endpoint, &slot.tls).await;
+        }
         drop(place);
         learnt
     }
@@ -127,6 +122,7 @@ impl Call {
     async fn in_session(&mut self, dialect: Dialect) -> Result<CallOutcome, Broken> {
         let scope = self.request.scope.clone();
         let mut cell = self.slot.session(&scope);
+        self.hold(&cell);
         let mut answer = self.within(dialect, &cell).await;
         if let Err(Broken::Wire(WireError::Refused(refusal))) = &answer
             && self.is_lost(refusal, dialect, &cell).await
@@ -135,22 +131,26 @@ impl Call {
             let new = self.slot.renewed(&scope, &cell);
             cell.end(&self.slot.endpoint, &self.slot.tls).await;
             cell = new;
+            self.hold(&cell);
             answer = self.within(dialect, &cell).await;
         }
-        if scope == SessionScope::Lease {
-            // A call that did not end well may still run there.
-            let surplus = if answer.is_ok() {
-                self.slot.return_lease(cell)
-            } else {
-                Some(cell)
-            };
-            if let Some(cell) = surplus {
-                let slot = Arc::clone(&self.slot);
-                tokio::spawn(async move { cell.end(&slot.endpoint, &slot.tls).await });
-            }
+        if answer.is_ok() {
+            self.give_back();
         }
         let answer = answer.or_else(own_error)?;
         self.deliver(answer).await
+    }
+
+    fn hold(&mut self, cell: &Arc<Cell>) {
+        self.lease = (self.request.scope == SessionScope::Lease).then(|| Arc::clone(cell));
+    }
+
+    /// Leaves the lease for the next modern client; kept to be ended where there are enough.
+    fn give_back(&mut self) {
+        self.lease = self
+            .lease
+            .take()
+            .and_then(|cell| self.slot.return_lease(cell));
     }
 
     async fn within(&mut self, dialect: Dialect, cell: &Arc<Cell>) -> Result<Answer, Broken> {
@@ -201,210 +201,6 @@ impl Call {
         }
     }
 
-    /// Does the session answer? Anything but a refusal counts as yes: an outage loses no session.
-    async fn ping(&self, voice: Voice<'_>) -> bool {
-        let id = next_id();
-        let asked = async {
-            let request = outgoing::post(
-                &self.slot.endpoint,
-                voice,
-                jsonrpc::write_request(&id, method::PING, None),
-            )?;
-            let deadline = self.deadline.min(Instant::now() + SIDE_MESSAGE_WITHIN);
-            let (mut link, _) = Link::dial(&self.slot.endpoint, &self.slot.tls, deadline).await?;
-            exchange(
-                &mut link,
-                outgoing::ending(request, Last::Yes),
-                &id,
-                deadline,
-            )
-            .await
-            .map(drop)
-        };
-        !matches!(asked.await, Err(WireError::Refused(_)))
-    }
-
-    async fn over_http(&mut self, dialect: Dialect, route: Route<'_>) -> Result<Answer, Broken> {
-        let id = next_id();
-        let request_method = Arc::clone(&self.request.method);
-        let name = self.request.name.clone();
-        let (voice, params) = match route {
-            Route::Modern => {
-                let voice = Voice::Modern {
-                    version: dialect.version,
-                    method: &request_method,
-                    name: name.as_deref(),
-                };
-                (voice, Some(self.modern_params(dialect)))
-            }
-            Route::Legacy(session) => {
-                let voice = Voice::Legacy {
-                    version: dialect.version,
-                    session,
-                };
-                (voice, self.request.params.as_deref().map(ToOwned::to_owned))
-            }
-        };
-        let body = jsonrpc::write_request(&id, &request_method, params.as_deref());
-        let request = outgoing::post(&self.slot.endpoint, voice, body).map_err(WireError::from)?;
-        let result = self.exchange(request, &id, voice).await;
-        if dialect.era == Era::Legacy
-            && matches!(
-                result,
-                Err(Broken::Gone | Broken::Stopped | Broken::Wire(WireError::Timeout(_)))
-            )
-        {
-            self.tell_cancelled(&id, voice);
-        }
-        result
-    }
-
-    async fn exchange(
-        &mut self,
-        request: Outgoing,
-        id: &RequestId,
-        voice: Voice<'_>,
-    ) -> Result<Answer, Broken> {
-        let (mut link, reply) = self.send(request, id).await?;
-        let mut reply = reply;
-        loop {
-            let next = {
-                let events = self.events.clone();
-                tokio::select! {
-                    biased;
-                    () = events.closed() => return Err(Broken::Gone),
-                    next = reply.next(self.deadline) => next?,
-                }
-            };
-            match next {
-                Inbound::Response { answer, .. } => {
-                    let slot = Arc::clone(&self.slot);
-                    // The rest of the body is read beside the client's answer, not before it.
-                    tokio::spawn(async move {
-                        let keep_alive = reply.keep_alive;
-                        if reply.finish().await
-                            && link.reusable(Instant::now() + SIDE_MESSAGE_WITHIN).await
-                        {
-                            slot.pool.put(link, keep_alive);
-                        }
-                    });
-                    return Ok(answer);
-                }
-                Inbound::Notification(text) => self.emit(UpstreamEvent::Notification(text)).await?,
-                Inbound::Request { id, method } => self.refuse(&id, &method, voice),
-            }
-        }
-    }
-
-    /// Sends the request on an idle connection or a new one. T19: a second time only where the
-    /// first provably never left, or where the request may run twice.
-    async fn send(&mut self, request: Outgoing, id: &RequestId) -> Result<(Link, Reply), Broken> {
-        let repeat = self.request.repeat;
-        let events = self.events.clone();
-        let deadline = self.deadline;
-        let slot = Arc::clone(&self.slot);
-        let sending = async move {
-            if let Some(mut link) = slot.pool.take(repeat) {
-                match exchange(&mut link, request.clone(), id, deadline).await {
-                    Ok(reply) => return Ok((link, reply)),
-                    Err(WireError::Unsent) => {}
-                    Err(WireError::Lost(_)) if repeat == Repeat::Freely => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            let (mut link, _) = Link::dial(&slot.endpoint, &slot.tls, deadline).await?;
-            let reply = exchange(&mut link, request, id, deadline).await?;
-            Ok((link, reply))
-        };
-        tokio::select! {
-            biased;
-            () = events.closed() => Err(Broken::Gone),
-            sent = sending => Ok(sent?),
-        }
-    }
-
-    async fn over_events(&mut self, stream: &SseSession) -> Result<Answer, Broken> {
-        let method = Arc::clone(&self.request.method);
-        let params = self.request.params.clone();
-        let (id, mut inbox) = stream
-            .ask(&method, params.as_deref(), self.deadline)
-            .await?;
-        let events = self.events.clone();
-        let ended = loop {
-            let received = tokio::select! {
-                biased;
-                () = events.closed() => break Err(Broken::Gone),
-                received = super::wire::within(self.deadline, inbox.recv()) => received,
-            };
-            match received {
-                Ok(Some(Ok(Inbound::Response { answer, .. }))) => break Ok(answer),
-                Ok(Some(Ok(Inbound::Notification(text)))) => {
-                    if let Err(error) = self.emit(UpstreamEvent::Notification(text)).await {
-                        break Err(error);
-                    }
-                }
-                Ok(Some(Ok(Inbound::Request { .. }))) => {}
-                Ok(Some(Err(error))) | Err(error) => break Err(error.into()),
-                Ok(None) => break Err(WireError::Lost("the event stream ended".to_owned()).into()),
-            }
-        };
-        if ended.is_err() {
-            stream.forget(&id);
-            let cancelled = cancelled_params(&id);
-            let deadline = Instant::now() + SIDE_MESSAGE_WITHIN;
-            if let Err(error) = stream
-                .notify(method::NOTIFICATION_CANCELLED, Some(&cancelled), deadline)
-                .await
-            {
-                tracing::debug!(%error, "cancellation not sent");
-            }
-        }
-        ended
-    }
-
-    fn modern_params(&self, dialect: Dialect) -> String {
-        let capabilities = self.request.client_capabilities.as_deref().unwrap_or("{}");
-        let own = format!(r#"{{"name":"{CLIENT_NAME}","version":"{CLIENT_VERSION}"}}"#);
-        let info = self.request.client_info.as_deref().unwrap_or(&own);
-        meta::modern_params(
-            self.request.params.as_deref(),
-            dialect.version,
-            capabilities,
-            Some(info),
-        )
-    }
-
-    /// A legacy backend does not take a closed connection for a cancellation.
-    fn tell_cancelled(&self, id: &RequestId, voice: Voice<'_>) {
-        let body = jsonrpc::write_notification(
-            method::NOTIFICATION_CANCELLED,
-            Some(&cancelled_params(id)),
-        );
-        self.tell_aside(body, voice);
-    }
-
-    fn refuse(&self, id: &RequestId, method: &str, voice: Voice<'_>) {
-        self.tell_aside(message::reply_to(id, method), voice);
-    }
-
-    /// Sends a message on a connection of its own, beside the call.
-    fn tell_aside(&self, body: Vec<u8>, voice: Voice<'_>) {
-        let Ok(request) = outgoing::post(&self.slot.endpoint, voice, body) else {
-            return;
-        };
-        let slot = Arc::clone(&self.slot);
-        tokio::spawn(async move {
-            let deadline = Instant::now() + SIDE_MESSAGE_WITHIN;
-            let told = async {
-                let (mut link, _) = Link::dial(&slot.endpoint, &slot.tls, deadline).await?;
-                tell(&mut link, outgoing::ending(request, Last::Yes), deadline).await
-            };
-            if let Err(error) = told.await {
-                tracing::debug!(backend = %slot.id, %error, "side message not sent");
-            }
-        });
-    }
-
     async fn deliver(&mut self, answer: Answer) -> Result<CallOutcome, Broken> {
         let learnt = match &answer {
             Ok(result) if is_tool_error(&self.request.method, result) => CallOutcome::ToolError,
@@ -413,15 +209,6 @@ impl Call {
         };
         self.emit(UpstreamEvent::Response(answer)).await?;
         Ok(learnt)
-    }
-
-    async fn emit(&mut self, event: UpstreamEvent) -> Result<(), Broken> {
-        if let Some(started) = self.started.take() {
-            started.send(Ok(())).map_err(|_| Broken::Gone)?;
-        }
-        super::wire::within(self.deadline, self.events.send(Ok(event)))
-            .await?
-            .map_err(|_| Broken::Gone)
     }
 
     async fn report(&mut self, error: UpstreamError) {
@@ -558,13 +345,6 @@ fn learnt_from(error: &UpstreamError) -> Option<CallOutcome> {
 
 fn is_tool_error(method: &str, result: &str) -> bool {
     method == method::TOOLS_CALL && raw::top_level(result, "isError") == Some("true")
-}
-
-fn cancelled_params(id: &RequestId) -> String {
-    format!(
-        r#"{{"requestId":{},"reason":"the client is gone"}}"#,
-        id.to_raw()
-    )
 }
 
 fn undetected(doing: Doing<'_>) -> ProbeFailure {

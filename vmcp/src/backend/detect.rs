@@ -150,3 +150,6 @@ fn answer_error(answer: &Result<Answer, WireError>) -> &WireError {
     const NONE: &WireError = &WireError::Unsent;
     answer.as_ref().err().unwrap_or(NONE)
 }
+
+#[cfg(test)]
+mod tests;

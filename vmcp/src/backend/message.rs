@@ -138,3 +138,80 @@ pub fn error_in(body: &[u8]) -> Option<(RequestId, RpcError)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: &str) -> RequestId {
+        RequestId::Number(number.into())
+    }
+
+    /// T11: an answer to another question is none; only an error may lack its id.
+    #[test]
+    fn only_the_answer_to_our_question_counts() {
+        let result: Answer = Ok("{}".into());
+        let error: Answer = Err(RpcError::new(-1, "m"));
+
+        assert!(answers(&id("1"), &result, &id("1")).is_ok());
+        assert!(answers(&id("2"), &result, &id("1")).is_err());
+        assert!(answers(&RequestId::Null, &result, &id("1")).is_err());
+        assert!(answers(&RequestId::Null, &error, &id("1")).is_ok());
+        assert!(answers(&id("2"), &error, &id("1")).is_err());
+    }
+
+    /// T22: a result and a notification keep every byte.
+    #[test]
+    fn raw_text_survives() {
+        let body = b" {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{ \"n\":1.0e2,\"u\":\"\\u00e9\" }} ";
+        let messages = read(body).unwrap();
+        let [
+            Inbound::Response {
+                answer: Ok(result), ..
+            },
+        ] = &messages[..]
+        else {
+            panic!("{messages:?}")
+        };
+        assert_eq!(&**result, r#"{ "n":1.0e2,"u":"\u00e9" }"#);
+
+        let note = br#"{"jsonrpc":"2.0","method":"x","params":{"a" : 1},"extra":true}"#;
+        let messages = read(note).unwrap();
+        let [Inbound::Notification(text)] = &messages[..] else {
+            panic!("{messages:?}")
+        };
+        assert_eq!(text.as_bytes(), note);
+    }
+
+    /// 2025-03-26: a batch is several messages, and a broken one fails whole.
+    #[test]
+    fn a_batch_is_read_in_order() {
+        let batch = br#"[{"jsonrpc":"2.0","method":"x"},{"jsonrpc":"2.0","id":1,"result":{}}]"#;
+        let messages = read(batch).unwrap();
+        assert!(matches!(
+            messages[..],
+            [Inbound::Notification(_), Inbound::Response { .. }]
+        ));
+
+        assert!(read(b"[]").is_err());
+        assert!(read(b"[1]").is_err());
+        assert!(read(b"").is_err());
+        assert!(read(b"<html>").is_err());
+    }
+
+    /// A server's ping is answered, everything else it asks is refused.
+    #[test]
+    fn requests_of_a_server_get_an_answer_at_once() {
+        let ping = String::from_utf8(reply_to(&id("7"), method::PING)).unwrap();
+        let roots = String::from_utf8(reply_to(&id("8"), method::ROOTS_LIST)).unwrap();
+
+        assert!(
+            ping.contains(r#""result":{}"#) && ping.contains(r#""id":7"#),
+            "{ping}"
+        );
+        assert!(
+            roots.contains("-32601") && roots.contains(r#""id":8"#),
+            "{roots}"
+        );
+    }
+}

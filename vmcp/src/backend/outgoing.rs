@@ -219,3 +219,94 @@ fn with_version(builder: Builder, version: ProtocolVersion) -> Builder {
         _ => builder.header(header::MCP_PROTOCOL_VERSION, version.as_str()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::snapshot::{ProtocolChoice, Transport};
+
+    fn endpoint(url: &str) -> Endpoint {
+        Endpoint {
+            url: url.parse().unwrap(),
+            host_header: None,
+            transport: Transport::StreamableHttp,
+            protocol: ProtocolChoice::Auto,
+            connect_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(5),
+        }
+    }
+
+    fn header<'a>(request: &'a Outgoing, name: &str) -> Option<&'a str> {
+        request
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().unwrap())
+    }
+
+    /// Headers by era (mcp.md, "Revisions").
+    #[test]
+    fn each_era_has_its_headers() {
+        let endpoint = endpoint("http://h:8080/mcp?x=1");
+        let session = SessionId::parse("abc").unwrap();
+
+        let plain = post(&endpoint, Voice::Plain, Vec::new()).unwrap();
+        assert_eq!(header(&plain, "mcp-protocol-version"), None);
+        assert_eq!(header(&plain, "mcp-session-id"), None);
+        assert_eq!(header(&plain, "host"), Some("h:8080"));
+        assert_eq!(header(&plain, "accept-encoding"), Some("identity"));
+        assert_eq!(plain.uri(), "/mcp?x=1");
+
+        let version = ProtocolVersion::V2025_06_18;
+        let voice = Voice::Legacy {
+            version,
+            session: Some(&session),
+        };
+        let legacy = post(&endpoint, voice, Vec::new()).unwrap();
+        assert_eq!(header(&legacy, "mcp-protocol-version"), Some("2025-06-18"));
+        assert_eq!(header(&legacy, "mcp-session-id"), Some("abc"));
+
+        // The version header came with 2025-06-18.
+        let voice = Voice::Legacy {
+            version: ProtocolVersion::V2025_03_26,
+            session: None,
+        };
+        let older = post(&endpoint, voice, Vec::new()).unwrap();
+        assert_eq!(header(&older, "mcp-protocol-version"), None);
+
+        let voice = Voice::Modern {
+            version: ProtocolVersion::V2026_07_28,
+            method: "tools/call",
+            name: Some("w\u{e9}tter"),
+        };
+        let modern = post(&endpoint, voice, Vec::new()).unwrap();
+        assert_eq!(header(&modern, "mcp-method"), Some("tools/call"));
+        assert_eq!(header(&modern, "mcp-name"), Some("=?base64?d8OpdHRlcg==?="));
+        assert_eq!(header(&modern, "mcp-session-id"), None);
+    }
+
+    /// T3: the Host that a server insists on; a default port is not part of it otherwise.
+    #[test]
+    fn the_host_is_the_urls_unless_the_spec_names_one() {
+        let mut endpoint = endpoint("https://tools.example/mcp");
+        let request = post(&endpoint, Voice::Plain, Vec::new()).unwrap();
+        assert_eq!(header(&request, "host"), Some("tools.example"));
+
+        endpoint.host_header = Some("inner.example".into());
+        let request = get_stream(&endpoint).unwrap();
+        assert_eq!(header(&request, "host"), Some("inner.example"));
+
+        endpoint.host_header = Some("bad\nvalue".into());
+        assert!(post(&endpoint, Voice::Plain, Vec::new()).is_err());
+    }
+
+    /// A session id that no header may hold is none.
+    #[test]
+    fn session_ids_are_visible_ascii() {
+        assert!(SessionId::parse("a-b_c.~!").is_ok());
+        for bad in ["", "a b", "a\r\nb", "\u{e9}", &"x".repeat(2000)] {
+            assert!(SessionId::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

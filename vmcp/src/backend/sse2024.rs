@@ -110,33 +110,31 @@ impl SseSession {
         })
     }
 
-    /// Asks; the inbox yields notifications and ends with the response or an error.
+    /// Asks under `id`; the inbox yields notifications and ends with the response or an error.
+    /// Whoever stops waiting says so with [`Self::forget`].
     ///
     /// # Errors
     /// The POST was not accepted.
     pub async fn ask(
         &self,
+        id: &RequestId,
         method: &str,
         params: Option<&str>,
         deadline: Instant,
-    ) -> Result<(RequestId, Inbox), WireError> {
-        let id = next_id();
-        let body = jsonrpc::write_request(&id, method, params);
+    ) -> Result<Inbox, WireError> {
+        let body = jsonrpc::write_request(id, method, params);
         // One place more than notifications may take: the response always fits.
         let (sender, inbox) = mpsc::channel(EVENT_BUFFER + 1);
-        lock(&self.shared).register(
-            &id,
-            Question {
-                inbox: sender,
-                token: progress_token(params),
-            },
-        )?;
-        let posted = self.post(body, deadline).await;
-        if let Err(error) = posted {
-            self.forget(&id);
+        let question = Question {
+            inbox: sender,
+            token: progress_token(params),
+        };
+        lock(&self.shared).register(id, question)?;
+        if let Err(error) = self.post(body, deadline).await {
+            self.forget(id);
             return Err(error);
         }
-        Ok((id, inbox))
+        Ok(inbox)
     }
 
     /// The answer to a question that nobody listens to on the way.
@@ -149,7 +147,8 @@ impl SseSession {
         params: Option<&str>,
         deadline: Instant,
     ) -> Result<message::Answer, WireError> {
-        let (id, mut inbox) = self.ask(method, params, deadline).await?;
+        let id = next_id();
+        let mut inbox = self.ask(&id, method, params, deadline).await?;
         loop {
             let received = within(deadline, inbox.recv())
                 .await
@@ -371,3 +370,6 @@ fn lost(why: &str) -> WireError {
 fn lock(shared: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
