@@ -107,7 +107,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     let refused = || format!("{text:?} is no time: write 5s or 500ms");
     let (digits, unit) = match text.strip_suffix("ms") {
         Some(digits) => (digits, Duration::from_millis(1)),
-        None => (text.strip_suffix('s').unwrap_or(text), Duration::from_secs(1)),
+        None => (
+            text.strip_suffix('s').unwrap_or(text),
+            Duration::from_secs(1),
+        ),
     };
     let count: u32 = digits.parse().map_err(|_| refused())?;
     if count == 0 {

@@ -28,7 +28,10 @@ impl Clock {
     /// A clock that starts now.
     #[must_use]
     pub fn start() -> Self {
-        Self { origin: Instant::now(), wall_origin: SystemTime::now() }
+        Self {
+            origin: Instant::now(),
+            wall_origin: SystemTime::now(),
+        }
     }
 
     #[must_use]
@@ -45,7 +48,10 @@ impl Clock {
     /// Milliseconds since the Unix epoch at a tick, for people and for status fields.
     #[must_use]
     pub fn unix_ms(&self, tick: Tick) -> i64 {
-        let start = self.wall_origin.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let start = self
+            .wall_origin
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let origin = i64::try_from(start.as_millis()).unwrap_or(i64::MAX);
         let offset = i64::try_from(ORIGIN_OFFSET.as_millis()).unwrap_or(i64::MAX);
         let tick = i64::try_from(tick.0).unwrap_or(i64::MAX);
@@ -54,7 +60,10 @@ impl Clock {
 
     /// Seconds since the Unix epoch at a tick, as Prometheus wants them.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds of this age fit in 53 bits")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "milliseconds of this age fit in 53 bits"
+    )]
     pub fn unix_seconds(&self, tick: Tick) -> f64 {
         self.unix_ms(tick) as f64 / 1000.0
     }
@@ -67,7 +76,9 @@ pub struct Dice(AtomicU64);
 impl Default for Dice {
     fn default() -> Self {
         // The standard library seeds its hash maps from the operating system.
-        Self(AtomicU64::new(RandomState::new().build_hasher().finish() | 1))
+        Self(AtomicU64::new(
+            RandomState::new().build_hasher().finish() | 1,
+        ))
     }
 }
 

@@ -44,19 +44,27 @@ impl TryFrom<ServeArgs> for Config {
     type Error = ConfigError;
 
     fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
-        let holder = args.pod_name.unwrap_or_else(|| format!("process-{}", std::process::id()));
+        let holder = args
+            .pod_name
+            .unwrap_or_else(|| format!("process-{}", std::process::id()));
         let (origin, host) = match (args.files.is_empty(), args.namespace, args.name) {
             (false, _, _) => (Origin::Files(args.files), [127, 0, 0, 1]),
             (true, Some(namespace), Some(name)) => {
                 let uid = args.uid.filter(|uid| !uid.is_empty());
-                let identity = Identity { namespace, name, uid };
+                let identity = Identity {
+                    namespace,
+                    name,
+                    uid,
+                };
                 (Origin::Kubernetes { identity, holder }, [0, 0, 0, 0])
             }
             _ => return Err(ConfigError::NoOrigin),
         };
         Ok(Self {
             origin,
-            listen: args.listen.unwrap_or_else(|| SocketAddr::from((host, 8080))),
+            listen: args
+                .listen
+                .unwrap_or_else(|| SocketAddr::from((host, 8080))),
             admin: args.admin.unwrap_or_else(|| SocketAddr::from((host, 9090))),
             log_format: args.log_format,
             drain: Duration::from_secs(args.drain_seconds),
@@ -93,6 +101,9 @@ mod tests {
 
     #[test]
     fn without_an_origin_there_is_nothing_to_serve() {
-        assert_eq!(config(&["--namespace", "a"]).unwrap_err(), ConfigError::NoOrigin);
+        assert_eq!(
+            config(&["--namespace", "a"]).unwrap_err(),
+            ConfigError::NoOrigin
+        );
     }
 }

@@ -31,7 +31,9 @@ pub async fn run(args: &ProbeArgs) -> Verdict {
         let line = format!("usage: {} is no http or https URL", args.url);
         return Verdict { line, exit_code: 2 };
     }
-    let target = ProbeTarget { endpoint: Arc::new(endpoint(args)) };
+    let target = ProbeTarget {
+        endpoint: Arc::new(endpoint(args)),
+    };
     let memory = args.state.as_deref().map(remembered).unwrap_or_default();
     let report = probe::check(&target, memory, Want::Catalogue, args.timeout).await;
     let verdict = verdict(&report);
@@ -81,7 +83,12 @@ fn remember(path: &Path, memory: &ProbeMemory) -> io::Result<()> {
 
 fn verdict(report: &CheckReport) -> Verdict {
     let (line, exit_code) = match &report.outcome {
-        Outcome::Healthy { latency, dialect, server, .. } => {
+        Outcome::Healthy {
+            latency,
+            dialect,
+            server,
+            ..
+        } => {
             let mut line = format!("ready: {}", dialect_words(dialect));
             if let Some(server) = server {
                 let _ = write!(line, ", {} {}", server.name, server.version);
@@ -99,7 +106,9 @@ fn verdict(report: &CheckReport) -> Verdict {
             (format!("auth required: {failure}"), 0)
         }
         Outcome::RateLimited { retry_after } => {
-            let wait = retry_after.map_or(String::new(), |wait| format!(", retry in {} s", wait.as_secs()));
+            let wait = retry_after.map_or(String::new(), |wait| {
+                format!(", retry in {} s", wait.as_secs())
+            });
             (format!("unhealthy: RateLimited: HTTP 429{wait}"), 1)
         }
         Outcome::Cancelled => ("unhealthy: the check was cancelled".to_owned(), 1),

@@ -20,13 +20,14 @@ use crate::admin::{self, Admin};
 use crate::backend::Upstream;
 use crate::clock::Clock;
 use crate::config::{Config, Origin};
+use crate::discovery::desired::Desired;
 use crate::discovery::files::{Files, StartError};
 use crate::discovery::kube::{self, ClientError, Identity, KubeDiscovery};
 use crate::gateway::Gateway;
 use crate::gateway::session::{Sealer, SessionError, Sessions};
 use crate::metrics::{Exposition, ProcessMeter, Requests, SnapshotCollector};
 use crate::prober::{Fleet, LiveChecker};
-use crate::registry::{Cause, Doors, Event, Registry};
+use crate::registry::{Cause, Doors, Event, Events, Registry};
 use crate::server::{self, Stop};
 use crate::status::StatusWriter;
 
@@ -47,9 +48,15 @@ pub enum ServeError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("cannot listen on {address}: {source}")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
     #[error("cannot write {path}: {source}", path = path.display())]
-    ReadyFile { path: PathBuf, source: std::io::Error },
+    ReadyFile {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("cannot make sessions: {0}")]
     Sessions(#[from] SessionError),
     #[error("cannot export metrics: {0}")]
@@ -78,7 +85,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let listener = listen(config.listen).await?;
     let admin_listener = listen(config.admin).await?;
-    let bound = Bound { listen: address(&listener)?, admin: address(&admin_listener)? };
+    let bound = Bound {
+        listen: address(&listener)?,
+        admin: address(&admin_listener)?,
+    };
 
     let running = Running::start(&config, source, listener, admin_listener)?;
     if let Some(path) = &config.ready_file {
@@ -97,8 +107,12 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
 
 /// Discovery that is ready to run.
 enum Source {
-    Files(Box<Files>, Box<crate::discovery::desired::Desired>),
-    Kubernetes { client: ::kube::Client, identity: Identity, holder: String },
+    Files(Box<Files>, Box<Desired>),
+    Kubernetes {
+        client: ::kube::Client,
+        identity: Identity,
+        holder: String,
+    },
 }
 
 impl Source {
@@ -146,54 +160,54 @@ impl Running {
         let leader = Arc::new(AtomicBool::new(false));
         let (registry, doors) = Registry::new(clock);
         let upstream = Upstream::new(doors.observations.clone());
-        let fleet = Fleet::new(LiveChecker, clock, doors.events.clone(), on_detach(&upstream));
+        let fleet = Fleet::new(
+            LiveChecker,
+            clock,
+            doors.events.clone(),
+            on_detach(&upstream),
+        );
         let streams = CancellationToken::new();
         let gateway = gateway(&doors, &upstream, &process, streams.clone())?;
-        let exposition = Exposition::new(SnapshotCollector {
-            snapshots: doors.snapshots.clone(),
-            process: Arc::clone(&process),
-            clock,
-        })?;
-        let admin =
-            Arc::new(Admin::new(doors.snapshots.clone(), clock, exposition, Arc::clone(&leader)));
+        let admin = Arc::new(admin_page(&doors, clock, &process, &leader)?);
 
         let stop = Stop::default();
         let (discovery, status) = (CancellationToken::new(), CancellationToken::new());
         let registry_stop = CancellationToken::new();
         let probes = fleet.tasks();
         let registry_task = tokio::spawn(registry.run(fleet, registry_stop.clone()));
-        let writer = |client, identity, holder, live| StatusWriter {
-            client,
-            identity,
-            holder,
-            clock,
-            snapshots: doors.snapshots.clone(),
-            live,
-            meter: process,
-            leader,
-        };
         let status_task = match source {
             Source::Files(files, first) => {
                 let events = doors.events.clone();
-                let cancel = discovery.clone();
-                tokio::spawn(async move {
-                    // Fails only when the registry is gone, and then there is nothing to run for.
-                    if events.send(Event::Discovered(first)).await.is_ok() {
-                        files.run(events, cancel).await;
-                    }
-                });
+                tokio::spawn(follow_files(*files, first, events, discovery.clone()));
                 None
             }
-            Source::Kubernetes { client, identity, holder } => {
-                let (watches, live) =
-                    KubeDiscovery::new(identity.clone(), config.allow_hosts.clone());
-                let run = watches.run(client.clone(), doors.events.clone(), discovery.clone());
-                tokio::spawn(run);
-                let writer = writer(client, identity, holder, live);
+            Source::Kubernetes {
+                client,
+                identity,
+                holder,
+            } => {
+                let allowed = config.allow_hosts.clone();
+                let (watches, live) = KubeDiscovery::new(identity.clone(), allowed);
+                let events = doors.events.clone();
+                tokio::spawn(watches.run(client.clone(), events, discovery.clone()));
+                let writer = StatusWriter {
+                    client,
+                    identity,
+                    holder,
+                    clock,
+                    snapshots: doors.snapshots.clone(),
+                    live,
+                    meter: process,
+                    leader,
+                };
                 Some(tokio::spawn(writer.run(status.clone())))
             }
         };
-        tokio::spawn(admin::run(admin_listener, Arc::clone(&admin), CancellationToken::new()));
+        tokio::spawn(admin::run(
+            admin_listener,
+            Arc::clone(&admin),
+            CancellationToken::new(),
+        ));
         let sweeper = Arc::clone(&gateway);
         tokio::spawn(async move { sweeper.sweep().await });
         let server_task = tokio::spawn(server::run(listener, gateway, stop.clone()));
@@ -222,8 +236,14 @@ impl Running {
         self.stop.drain.cancel();
         self.streams.cancel();
         let mut server = self.server_task;
-        if tokio::time::timeout(config.drain, &mut server).await.is_err() {
-            tracing::warn!(seconds = config.drain.as_secs(), "drain is over, calls are cut");
+        if tokio::time::timeout(config.drain, &mut server)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                seconds = config.drain.as_secs(),
+                "drain is over, calls are cut"
+            );
             self.stop.now.cancel();
             let _ = tokio::time::timeout(CLOSE_BACKENDS, server).await;
         }
@@ -237,6 +257,33 @@ impl Running {
         if tokio::time::timeout(CLOSE_BACKENDS, close).await.is_err() {
             tracing::warn!("backends did not let go in time");
         }
+    }
+}
+
+fn admin_page(
+    doors: &Doors,
+    clock: Clock,
+    process: &Arc<ProcessMeter>,
+    leader: &Arc<AtomicBool>,
+) -> Result<Admin, ServeError> {
+    let snapshots = doors.snapshots.clone();
+    let exposition = Exposition::new(SnapshotCollector {
+        snapshots: snapshots.clone(),
+        process: Arc::clone(process),
+        clock,
+    })?;
+    Ok(Admin::new(snapshots, clock, exposition, Arc::clone(leader)))
+}
+
+async fn follow_files(
+    files: Files,
+    first: Box<Desired>,
+    events: Events,
+    cancel: CancellationToken,
+) {
+    // Fails only when the registry is gone, and then there is nothing to follow for.
+    if events.send(Event::Discovered(first)).await.is_ok() {
+        files.run(events, cancel).await;
     }
 }
 
@@ -258,11 +305,19 @@ fn gateway(
     let sessions = Sessions::new(Sealer::random()?);
     let port = Arc::new(upstream.clone());
     let snapshots = doors.snapshots.clone();
-    Ok(Arc::new(Gateway::new(snapshots, port, sessions, Arc::new(meter), streams)))
+    Ok(Arc::new(Gateway::new(
+        snapshots,
+        port,
+        sessions,
+        Arc::new(meter),
+        streams,
+    )))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen { address, source })
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
@@ -285,7 +340,10 @@ impl Bound {
         let draft = path.with_extension("tmp");
         std::fs::write(&draft, format!("{text}\n"))
             .and_then(|()| std::fs::rename(&draft, path))
-            .map_err(|source| ServeError::ReadyFile { path: path.to_owned(), source })
+            .map_err(|source| ServeError::ReadyFile {
+                path: path.to_owned(),
+                source,
+            })
     }
 }
 

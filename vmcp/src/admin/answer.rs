@@ -20,7 +20,9 @@ const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) fn answer(admin: &Admin, method: &Method, path: &str) -> Response<Full<Bytes>> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".into());
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     match path {
@@ -35,7 +37,11 @@ pub(super) fn answer(admin: &Admin, method: &Method, path: &str) -> Response<Ful
             Ok(text) => plain(StatusCode::OK, EXPOSITION, text),
             Err(error) => {
                 tracing::error!(%error, "metrics cannot be written");
-                plain(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "metrics cannot be written\n".into())
+                plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    TEXT,
+                    "metrics cannot be written\n".into(),
+                )
             }
         },
         _ => {
@@ -61,7 +67,10 @@ fn unready(admin: &Admin) -> Option<&'static str> {
 
 fn health(admin: &Admin) -> HealthReport {
     let snapshot = admin.snapshots.load();
-    let servers = snapshot.backends.iter().map(|view| (&*view.id.name.0, &view.observed));
+    let servers = snapshot
+        .backends
+        .iter()
+        .map(|view| (&*view.id.name.0, &view.observed));
     HealthReport::new(env!("CARGO_PKG_VERSION"), servers, admin.clock.now())
 }
 
@@ -70,7 +79,11 @@ fn json<T: Serialize>(body: &T) -> Response<Full<Bytes>> {
         Ok(text) => plain(StatusCode::OK, JSON, text + "\n"),
         Err(error) => {
             tracing::error!(%error, "answer cannot be written");
-            plain(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "answer cannot be written\n".into())
+            plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                TEXT,
+                "answer cannot be written\n".into(),
+            )
         }
     }
 }

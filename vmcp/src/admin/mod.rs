@@ -57,7 +57,13 @@ impl Admin {
         exposition: Exposition,
         leader: Arc<AtomicBool>,
     ) -> Self {
-        Self { snapshots, clock, exposition, leader, draining: AtomicBool::new(false) }
+        Self {
+            snapshots,
+            clock,
+            exposition,
+            leader,
+            draining: AtomicBool::new(false),
+        }
     }
 
     /// From now on `/readyz` fails, so that no new client is sent here.
@@ -87,7 +93,9 @@ pub async fn run(listener: TcpListener, admin: Arc<Admin>, cancel: CancellationT
             }
         };
         // Over the limit the connection is closed at once, not queued.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            continue;
+        };
         let admin = Arc::clone(&admin);
         tokio::spawn(async move {
             let served = tokio::time::timeout(CONNECTION, serve(stream, admin)).await;

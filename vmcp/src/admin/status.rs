@@ -73,7 +73,10 @@ pub(super) fn page(admin: &Admin) -> Page {
     let snapshot: Arc<Snapshot> = admin.snapshots.load();
     let now = admin.clock.now();
     let details = snapshot.backends.iter().map(|view| {
-        (view.id.name.to_string(), details(view, &admin.clock, now, snapshot.at))
+        (
+            view.id.name.to_string(),
+            details(view, &admin.clock, now, snapshot.at),
+        )
     });
     Page {
         name: Arc::clone(&snapshot.name),
@@ -83,7 +86,11 @@ pub(super) fn page(admin: &Admin) -> Page {
         config: Config {
             valid: snapshot.configured && snapshot.config.error.is_none(),
             error: snapshot.config.error.clone(),
-            problems: snapshot.problems.iter().map(|problem| problem.message.clone()).collect(),
+            problems: snapshot
+                .problems
+                .iter()
+                .map(|problem| problem.message.clone())
+                .collect(),
         },
         report: Arc::clone(&snapshot.report),
         conflicts: Arc::clone(&snapshot.conflicts),
@@ -103,17 +110,26 @@ fn details(view: &BackendView, clock: &Clock, now: Tick, made_at: Tick) -> Detai
     ];
     let durations = view.meter.last_probe();
     let steps = Phase::ALL.into_iter().filter_map(|phase| {
-        durations.get(phase).map(|took| (phase.as_str(), took.as_secs_f64()))
+        durations
+            .get(phase)
+            .map(|took| (phase.as_str(), took.as_secs_f64()))
     });
     let waited = now.since(made_at);
     Details {
         generation: view.generation.0,
-        facts: named.into_iter().map(|(name, fact)| (name, words(fact))).collect(),
+        facts: named
+            .into_iter()
+            .map(|(name, fact)| (name, words(fact)))
+            .collect(),
         probes_total: view.meter.probes_total(),
         next_probe_in_seconds: view.next_probe_in.saturating_sub(waited).as_secs_f64(),
         last_success_unix_ms: view.meter.last_success().map(|at| clock.unix_ms(at)),
         last_probe_seconds: steps.collect(),
-        transitions: view.history.iter().map(|transition| change(transition, clock)).collect(),
+        transitions: view
+            .history
+            .iter()
+            .map(|transition| change(transition, clock))
+            .collect(),
     }
 }
 
@@ -129,7 +145,9 @@ fn change(transition: &Transition, clock: &Clock) -> Change {
     Change {
         from: transition.from.as_str(),
         to: transition.to.as_str(),
-        reason: transition.reason.map(vmcp_core::health::ProbeReason::as_str),
+        reason: transition
+            .reason
+            .map(vmcp_core::health::ProbeReason::as_str),
         message: transition.message.clone(),
         at_unix_ms: clock.unix_ms(transition.at),
     }

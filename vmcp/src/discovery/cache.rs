@@ -33,7 +33,11 @@ pub enum Change {
 
 impl<K> Default for Cache<K> {
     fn default() -> Self {
-        Self { objects: BTreeMap::new(), incoming: None, synced: false }
+        Self {
+            objects: BTreeMap::new(),
+            incoming: None,
+            synced: false,
+        }
     }
 }
 
@@ -70,7 +74,8 @@ impl<K: Resource> Cache<K> {
             }
             Event::Apply(guard) => self.put(guard),
             Event::Delete(guard) => {
-                self.objects.remove(guard.meta().name.as_deref().unwrap_or_default());
+                self.objects
+                    .remove(guard.meta().name.as_deref().unwrap_or_default());
                 Change::Changed
             }
         }
@@ -82,8 +87,18 @@ impl<K: Resource> Cache<K> {
         let (object, change) = match guard.0 {
             Ok(object) => (Some(Arc::new(object)), Change::Changed),
             Err(invalid) => {
-                let earlier = self.objects.get(&name).filter(|old| old.uid() == uid).cloned();
-                (earlier, Change::Undecodable { name: name.clone(), error: invalid.error })
+                let earlier = self
+                    .objects
+                    .get(&name)
+                    .filter(|old| old.uid() == uid)
+                    .cloned();
+                (
+                    earlier,
+                    Change::Undecodable {
+                        name: name.clone(),
+                        error: invalid.error,
+                    },
+                )
             }
         };
         let listing = self.incoming.is_some();
@@ -107,7 +122,8 @@ mod tests {
     use super::*;
 
     fn guard(name: &str, data: serde_json::Value) -> DeserializeGuard<ConfigMap> {
-        serde_json::from_value(json!({"metadata": {"name": name, "uid": "u"}, "data": data})).unwrap()
+        serde_json::from_value(json!({"metadata": {"name": name, "uid": "u"}, "data": data}))
+            .unwrap()
     }
 
     fn names(cache: &Cache<ConfigMap>) -> Vec<String> {

@@ -34,7 +34,10 @@ impl Schemas {
     pub fn installed() -> Result<Self, vmcp_crds::schema::GenerateError> {
         let schemas = vmcp_crds::schema::crds()?.into_iter().filter_map(|file| {
             let kind = file.crd.pointer("/spec/names/kind")?.as_str()?.to_owned();
-            let schema = file.crd.pointer("/spec/versions/0/schema/openAPIV3Schema")?.clone();
+            let schema = file
+                .crd
+                .pointer("/spec/versions/0/schema/openAPIV3Schema")?
+                .clone();
             Some((kind, schema))
         });
         Ok(Self(schemas.collect()))
@@ -48,7 +51,9 @@ impl Schemas {
     /// Everything that is wrong with a document of this kind; unknown kinds have no faults.
     #[must_use]
     pub fn check(&self, kind: &str, document: &Node) -> Vec<Fault> {
-        let Some(schema) = self.0.get(kind) else { return Vec::new() };
+        let Some(schema) = self.0.get(kind) else {
+            return Vec::new();
+        };
         let mut faults = Vec::new();
         let Kind::Map(entries) = &document.kind else {
             return vec![fault(document.line, "", "must be a map")];
@@ -91,10 +96,22 @@ fn walk(schema: &Value, node: &Node, path: &str, faults: &mut Vec<Fault>) {
         ("array", Kind::List(items)) => array(schema, node.line, items, path, faults),
         ("string", Kind::String(text)) => string(schema, node.line, text, path, faults),
         ("integer", Kind::Number(value)) if value.is_i64() || value.is_u64() => {
-            number(schema, node.line, value.as_f64().unwrap_or_default(), path, faults);
+            number(
+                schema,
+                node.line,
+                value.as_f64().unwrap_or_default(),
+                path,
+                faults,
+            );
         }
         ("number", Kind::Number(value)) => {
-            number(schema, node.line, value.as_f64().unwrap_or_default(), path, faults);
+            number(
+                schema,
+                node.line,
+                value.as_f64().unwrap_or_default(),
+                path,
+                faults,
+            );
         }
         ("boolean", Kind::Bool(_)) | ("", _) => {}
         (wanted, found) => faults.push(fault(
@@ -109,13 +126,7 @@ fn walk(schema: &Value, node: &Node, path: &str, faults: &mut Vec<Fault>) {
     }
 }
 
-fn object(
-    schema: &Value,
-    line: u64,
-    entries: &[(Key, Node)],
-    path: &str,
-    faults: &mut Vec<Fault>,
-) {
+fn object(schema: &Value, line: u64, entries: &[(Key, Node)], path: &str, faults: &mut Vec<Fault>) {
     let properties = schema["properties"].as_object();
     let open = schema["x-kubernetes-preserve-unknown-fields"] == Value::Bool(true)
         || (properties.is_none() && schema["additionalProperties"].is_null());
@@ -130,7 +141,12 @@ fn object(
             None => faults.push(unknown(key, path, schema)),
         }
     }
-    for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+    for required in schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
         if !entries.iter().any(|(key, _)| key.text == required) {
             faults.push(fault(line, &join(path, required), "is required"));
         }
@@ -143,8 +159,15 @@ fn array(schema: &Value, line: u64, items: &[Node], path: &str, faults: &mut Vec
         walk(&schema["items"], item, &format!("{path}[{index}]"), faults);
     }
     bound(schema, "maxItems", items.len(), line, path, faults);
-    if schema["minItems"].as_u64().is_some_and(|least| (items.len() as u64) < least) {
-        faults.push(fault(line, path, &format!("needs {} or more items", schema["minItems"])));
+    if schema["minItems"]
+        .as_u64()
+        .is_some_and(|least| (items.len() as u64) < least)
+    {
+        faults.push(fault(
+            line,
+            path,
+            &format!("needs {} or more items", schema["minItems"]),
+        ));
     }
     let keys: Option<Vec<&str>> = match schema["x-kubernetes-list-type"].as_str() {
         Some("map") => schema["x-kubernetes-list-map-keys"]
@@ -163,37 +186,61 @@ fn array(schema: &Value, line: u64, items: &[Node], path: &str, faults: &mut Vec
             format!("{:?}", parts.collect::<Vec<_>>())
         };
         if !seen.insert(identity) {
-            faults.push(fault(item.line, &format!("{path}[{index}]"), "is there twice"));
+            faults.push(fault(
+                item.line,
+                &format!("{path}[{index}]"),
+                "is there twice",
+            ));
         }
     }
 }
 
 fn string(schema: &Value, line: u64, text: &str, path: &str, faults: &mut Vec<Fault>) {
     let length = text.chars().count();
-    if schema["minLength"].as_u64().is_some_and(|least| (length as u64) < least) {
+    if schema["minLength"]
+        .as_u64()
+        .is_some_and(|least| (length as u64) < least)
+    {
         faults.push(fault(line, path, "must not be empty"));
         return;
     }
-    if schema["maxLength"].as_u64().is_some_and(|most| (length as u64) > most) {
+    if schema["maxLength"]
+        .as_u64()
+        .is_some_and(|most| (length as u64) > most)
+    {
         let most = &schema["maxLength"];
-        faults.push(fault(line, path, &format!("has more than {most} characters")));
+        faults.push(fault(
+            line,
+            path,
+            &format!("has more than {most} characters"),
+        ));
         return;
     }
     if let Some(words) = schema["enum"].as_array()
         && !words.iter().any(|word| word.as_str() == Some(text))
     {
         let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
-        faults.push(fault(line, path, &format!("{text:?} is not one of {}", words.join(", "))));
+        faults.push(fault(
+            line,
+            path,
+            &format!("{text:?} is not one of {}", words.join(", ")),
+        ));
     }
     if let Some(pattern) = schema["pattern"].as_str()
         && Regex::new(pattern).is_ok_and(|regex| !regex.is_match(text))
     {
-        faults.push(fault(line, path, &format!("{text:?} does not match {pattern}")));
+        faults.push(fault(
+            line,
+            path,
+            &format!("{text:?} does not match {pattern}"),
+        ));
     }
 }
 
 fn number(schema: &Value, line: u64, value: f64, path: &str, faults: &mut Vec<Fault>) {
-    let low = schema["minimum"].as_f64().is_some_and(|least| value < least);
+    let low = schema["minimum"]
+        .as_f64()
+        .is_some_and(|least| value < least);
     let high = schema["maximum"].as_f64().is_some_and(|most| value > most);
     if low || high {
         let range = match (&schema["minimum"], &schema["maximum"]) {
@@ -201,36 +248,53 @@ fn number(schema: &Value, line: u64, value: f64, path: &str, faults: &mut Vec<Fa
             (least, Value::Null) => format!("{least} or more"),
             (least, most) => format!("{least} to {most}"),
         };
-        faults.push(fault(line, path, &format!("{value} is out of range: use {range}")));
+        faults.push(fault(
+            line,
+            path,
+            &format!("{value} is out of range: use {range}"),
+        ));
     }
 }
 
-fn bound(
-    schema: &Value,
-    word: &str,
-    count: usize,
-    line: u64,
-    path: &str,
-    faults: &mut Vec<Fault>,
-) {
-    if schema[word].as_u64().is_some_and(|most| count as u64 > most) {
-        faults.push(fault(line, path, &format!("has more than {} entries", schema[word])));
+fn bound(schema: &Value, word: &str, count: usize, line: u64, path: &str, faults: &mut Vec<Fault>) {
+    if schema[word]
+        .as_u64()
+        .is_some_and(|most| count as u64 > most)
+    {
+        faults.push(fault(
+            line,
+            path,
+            &format!("has more than {} entries", schema[word]),
+        ));
     }
 }
 
 fn unknown(key: &Key, path: &str, schema: &Value) -> Fault {
-    let known: Vec<&str> =
-        schema["properties"].as_object().map(Map::keys).into_iter().flatten().map(|k| &**k).collect();
+    let known: Vec<&str> = schema["properties"]
+        .as_object()
+        .map(Map::keys)
+        .into_iter()
+        .flatten()
+        .map(|k| &**k)
+        .collect();
     let message = format!("unknown field; known here: {}", known.join(", "));
     fault(key.line, &join(path, &key.text), &message)
 }
 
 pub(super) fn fault(line: u64, field: &str, message: &str) -> Fault {
-    Fault { line, field: field.to_owned(), message: message.to_owned() }
+    Fault {
+        line,
+        field: field.to_owned(),
+        message: message.to_owned(),
+    }
 }
 
 pub(super) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
 }
 
 fn with_article(wanted: &str) -> &str {

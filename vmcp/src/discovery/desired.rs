@@ -145,7 +145,11 @@ fn blocked(problem: &Problem) -> Blocked {
         Reason::BackendNotFound => (State::Pending, ProbeReason::BackendNotFound),
         _ => (State::Unhealthy, ProbeReason::InvalidUrl),
     };
-    Blocked { state, reason, message: problem.message.clone() }
+    Blocked {
+        state,
+        reason,
+        message: problem.message.clone(),
+    }
 }
 
 fn policy(health: &HealthCheck) -> Policy {
@@ -161,7 +165,11 @@ fn policy(health: &HealthCheck) -> Policy {
 fn service(backend: &Backend, servers: &[&MCPServer], namespace: &str) -> Option<Box<str>> {
     let server = servers.iter().find(|server| {
         server.metadata.name.as_deref() == Some(backend.name.as_str())
-            && server.metadata.namespace.as_deref().is_none_or(|own| own == namespace)
+            && server
+                .metadata
+                .namespace
+                .as_deref()
+                .is_none_or(|own| own == namespace)
     })?;
     match (&server.spec.workload, &server.spec.service) {
         (Some(_), _) => Some(names::owned_by_mcp_server(&backend.name).into()),
@@ -193,14 +201,21 @@ fn admission(name: &str, spec: &VirtualMCPServerSpec, site: Site<'_>) -> Admissi
         format!("{service}.{namespace}.svc").into(),
         format!("{service}.{namespace}.svc.cluster.local").into(),
     ];
-    let public = spec.public_url.as_deref().and_then(|url| Url::parse(url).ok());
+    let public = spec
+        .public_url
+        .as_deref()
+        .and_then(|url| Url::parse(url).ok());
     hosts.extend(public.as_ref().and_then(Url::host_str).map(Into::into));
     let named = spec.allowed_hosts.iter().chain(site.allow_hosts);
     hosts.extend(named.map(|host| host_name(host).to_ascii_lowercase().into()));
     hosts.dedup();
     Admission {
         hosts,
-        origins: spec.allowed_origins.iter().map(|o| o.to_ascii_lowercase().into()).collect(),
+        origins: spec
+            .allowed_origins
+            .iter()
+            .map(|o| o.to_ascii_lowercase().into())
+            .collect(),
     }
 }
 

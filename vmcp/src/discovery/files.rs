@@ -57,9 +57,20 @@ impl Files {
         let mut loader = Loader::new()?;
         let sources = read(&paths)?;
         let objects = loader.load(&sources)?;
-        let site = Site { namespace: NAMESPACE, allow_hosts: &allow_hosts };
+        let site = Site {
+            namespace: NAMESPACE,
+            allow_hosts: &allow_hosts,
+        };
         let first = desired(&objects.gateway, &objects.servers, site);
-        Ok((Self { paths, allow_hosts, loader, tried: Ok(sources) }, first))
+        Ok((
+            Self {
+                paths,
+                allow_hosts,
+                loader,
+                tried: Ok(sources),
+            },
+            first,
+        ))
     }
 
     /// Follows the files until cancelled.
@@ -95,19 +106,23 @@ impl Files {
         self.tried = read;
         Some(match loaded {
             Ok(objects) => {
-                let site = Site { namespace: NAMESPACE, allow_hosts: &self.allow_hosts };
+                let site = Site {
+                    namespace: NAMESPACE,
+                    allow_hosts: &self.allow_hosts,
+                };
                 Event::Discovered(Box::new(desired(&objects.gateway, &objects.servers, site)))
             }
-            Err(error) => Event::Rejected { message: error.to_string() },
+            Err(error) => Event::Rejected {
+                message: error.to_string(),
+            },
         })
     }
 }
 
 /// Waits until the changes pause.
 async fn settle(changes: &mut mpsc::Receiver<()>) {
-    let pause = async {
-        while let Ok(Some(())) = tokio::time::timeout(DEBOUNCE, changes.recv()).await {}
-    };
+    let pause =
+        async { while let Ok(Some(())) = tokio::time::timeout(DEBOUNCE, changes.recv()).await {} };
     let _ = tokio::time::timeout(DEBOUNCE_LIMIT, pause).await;
 }
 
@@ -123,7 +138,11 @@ fn watch(paths: &[PathBuf], changed: mpsc::Sender<()>) -> Option<RecommendedWatc
         }
     };
     for path in paths {
-        let folder = if path.is_dir() { path.as_path() } else { parent(path) };
+        let folder = if path.is_dir() {
+            path.as_path()
+        } else {
+            parent(path)
+        };
         if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
             tracing::warn!(%error, folder = %folder.display(), "folder cannot be watched, it is polled");
         }
@@ -154,7 +173,10 @@ mod tests {
     }
 
     fn sources(text: &str) -> Result<Vec<Source>, LoadError> {
-        Ok(vec![Source { path: "gateway.yaml".into(), text: text.to_owned() }])
+        Ok(vec![Source {
+            path: "gateway.yaml".into(),
+            text: text.to_owned(),
+        }])
     }
 
     /// Build 8: a bad reload is said, and said once; a good one follows.
@@ -167,7 +189,9 @@ mod tests {
         let again = files.reload(sources("kind: ["));
         let good = files.reload(sources(&edited));
 
-        assert!(matches!(bad, Some(Event::Rejected { message }) if message.contains("gateway.yaml:")));
+        assert!(
+            matches!(bad, Some(Event::Rejected { message }) if message.contains("gateway.yaml:"))
+        );
         assert!(again.is_none());
         assert!(matches!(good, Some(Event::Discovered(desired)) if desired.backends.len() == 1));
     }
@@ -178,6 +202,9 @@ mod tests {
 
         files.reload(sources("kind: ["));
 
-        assert!(matches!(files.reload(sources(GOOD)), Some(Event::Discovered(_))));
+        assert!(matches!(
+            files.reload(sources(GOOD)),
+            Some(Event::Discovered(_))
+        ));
     }
 }

@@ -82,10 +82,11 @@ pub struct KubeDiscovery {
     live: watch::Sender<Option<Arc<VirtualMCPServer>>>,
 }
 
+/// One event of one watch; boxed, because the objects differ much in size.
 enum Seen {
-    Gateway(watcher::Event<DeserializeGuard<VirtualMCPServer>>),
-    Server(watcher::Event<DeserializeGuard<MCPServer>>),
-    Slice(watcher::Event<DeserializeGuard<EndpointSlice>>),
+    Gateway(Box<watcher::Event<DeserializeGuard<VirtualMCPServer>>>),
+    Server(Box<watcher::Event<DeserializeGuard<MCPServer>>>),
+    Slice(Box<watcher::Event<DeserializeGuard<EndpointSlice>>>),
 }
 
 type Watch = Pin<Box<dyn Stream<Item = watcher::Result<Seen>> + Send>>;
@@ -146,9 +147,9 @@ impl KubeDiscovery {
 
     fn take(&mut self, seen: Seen) -> Vec<Event> {
         match seen {
-            Seen::Slice(event) => return self.slice(event),
+            Seen::Slice(event) => return self.slice(*event),
             Seen::Gateway(event) => {
-                let change = self.gateways.take(event);
+                let change = self.gateways.take(*event);
                 let live = self.gateway().cloned();
                 self.live.send_if_modified(|old| replace(old, live));
                 if let Change::Undecodable { error, .. } = change {
@@ -159,12 +160,15 @@ impl KubeDiscovery {
                 }
             }
             Seen::Server(event) => {
-                if let Change::Undecodable { name, error } = self.servers.take(event) {
+                if let Change::Undecodable { name, error } = self.servers.take(*event) {
                     tracing::warn!(server = name, error, "object cannot be decoded, skipped");
                 }
             }
         }
-        self.desired().map(|desired| Event::Discovered(Box::new(desired))).into_iter().collect()
+        self.desired()
+            .map(|desired| Event::Discovered(Box::new(desired)))
+            .into_iter()
+            .collect()
     }
 
     /// The object that this process was started for.
@@ -181,7 +185,10 @@ impl KubeDiscovery {
             return None;
         }
         let gateway = self.gateway()?;
-        let site = Site { namespace: &self.identity.namespace, allow_hosts: &self.allow_hosts };
+        let site = Site {
+            namespace: &self.identity.namespace,
+            allow_hosts: &self.allow_hosts,
+        };
         let now = desired(gateway, self.servers.iter(), site);
         if self.last.as_ref() == Some(&now) {
             return None;
@@ -199,19 +206,20 @@ impl KubeDiscovery {
             return Vec::new();
         }
         let after = addresses(&self.slices);
-        let services: BTreeSet<&String> =
-            before.symmetric_difference(&after).map(|(service, _)| service).collect();
+        let services: BTreeSet<&String> = before
+            .symmetric_difference(&after)
+            .map(|(service, _)| service)
+            .collect();
         services
             .into_iter()
-            .map(|service| Event::WakeService { service: service.as_str().into() })
+            .map(|service| Event::WakeService {
+                service: service.as_str().into(),
+            })
             .collect()
     }
 }
 
-fn replace(
-    old: &mut Option<Arc<VirtualMCPServer>>,
-    new: Option<Arc<VirtualMCPServer>>,
-) -> bool {
+fn replace(old: &mut Option<Arc<VirtualMCPServer>>, new: Option<Arc<VirtualMCPServer>>) -> bool {
     let version = |object: &Option<Arc<VirtualMCPServer>>| {
         object.as_ref().and_then(|object| object.resource_version())
     };
@@ -224,9 +232,15 @@ fn replace(
 fn addresses(slices: &Cache<EndpointSlice>) -> BTreeSet<(String, String)> {
     let mut found = BTreeSet::new();
     for slice in slices.iter() {
-        let Some(service) = slice.labels().get(SERVICE_NAME) else { continue };
+        let Some(service) = slice.labels().get(SERVICE_NAME) else {
+            continue;
+        };
         for endpoint in slice.endpoints.iter().flatten() {
-            let ready = endpoint.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true);
+            let ready = endpoint
+                .conditions
+                .as_ref()
+                .and_then(|c| c.ready)
+                .unwrap_or(true);
             if ready {
                 let addresses = endpoint.addresses.iter();
                 found.extend(addresses.map(|address| (service.clone(), address.clone())));
@@ -240,12 +254,15 @@ fn follow<K>(
     client: &Client,
     namespace: &str,
     config: watcher::Config,
-    seen: fn(watcher::Event<DeserializeGuard<K>>) -> Seen,
+    seen: fn(Box<watcher::Event<DeserializeGuard<K>>>) -> Seen,
 ) -> Watch
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
     K::DynamicType: Default,
 {
     let api: Api<DeserializeGuard<K>> = Api::namespaced(client.clone(), namespace);
-    watcher(api, config).default_backoff().map(move |event| event.map(seen)).boxed()
+    watcher(api, config)
+        .default_backoff()
+        .map(move |event| event.map(|event| seen(Box::new(event))))
+        .boxed()
 }

@@ -102,10 +102,16 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Source>, LoadError> {
         files.extend(found);
     }
     if files.len() > MAX_FILES {
-        let first = paths.first().map(PathBuf::as_path).unwrap_or(Path::new("-f"));
-        return Err(LoadError::of_file(first, format!("more than {MAX_FILES} files")));
+        let first = paths
+            .first()
+            .map(PathBuf::as_path)
+            .unwrap_or(Path::new("-f"));
+        return Err(LoadError::of_file(
+            first,
+            format!("more than {MAX_FILES} files"),
+        ));
     }
-    files.into_iter().map(|path| read_one(path)).collect()
+    files.into_iter().map(read_one).collect()
 }
 
 fn expand(path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -115,8 +121,13 @@ fn expand(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path)? {
         let file = entry?.path();
-        let hidden = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        let known = file.extension().and_then(|e| e.to_str()).is_some_and(|e| EXTENSIONS.contains(&e));
+        let hidden = file
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let known = file
+            .extension()
+            .and_then(|e| e.to_str())
+            .is_some_and(|e| EXTENSIONS.contains(&e));
         if known && !hidden && file.is_file() {
             files.push(file);
         }
@@ -127,7 +138,10 @@ fn expand(path: &Path) -> io::Result<Vec<PathBuf>> {
 fn read_one(path: PathBuf) -> Result<Source, LoadError> {
     let unreadable = |error: io::Error| LoadError::of_file(&path, error.to_string());
     if fs::metadata(&path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
-        return Err(LoadError::of_file(&path, format!("larger than {MAX_FILE_BYTES} bytes")));
+        return Err(LoadError::of_file(
+            &path,
+            format!("larger than {MAX_FILE_BYTES} bytes"),
+        ));
     }
     let text = fs::read_to_string(&path).map_err(unreadable)?;
     Ok(Source { path, text })
@@ -156,7 +170,11 @@ impl Loader {
     /// When the schemas cannot be generated; a test proves that they can.
     pub fn new() -> Result<Self, vmcp_crds::schema::GenerateError> {
         let schemas = Schemas::installed()?;
-        Ok(Self { schemas, incarnations: BTreeMap::new(), gateway: (None, 0) })
+        Ok(Self {
+            schemas,
+            incarnations: BTreeMap::new(),
+            gateway: (None, 0),
+        })
     }
 
     /// The objects of these sources. A failed load changes nothing that is remembered.
@@ -170,9 +188,14 @@ impl Loader {
         }
         let gateway = batch.gateway(sources);
         match gateway {
-            Some(gateway) if batch.faults.is_empty() => {
-                Ok(self.identify(gateway, batch.servers.into_values().map(|(_, server)| server).collect()))
-            }
+            Some(gateway) if batch.faults.is_empty() => Ok(self.identify(
+                gateway,
+                batch
+                    .servers
+                    .into_values()
+                    .map(|(_, server)| server)
+                    .collect(),
+            )),
             _ => Err(LoadError(batch.faults)),
         }
     }
@@ -191,12 +214,22 @@ impl Loader {
         let word = |key| document.get(key).and_then(Node::as_str).unwrap_or_default();
         let (api, kind) = (word("apiVersion"), word("kind"));
         if api.is_empty() || kind.is_empty() {
-            return batch.fault(path, document.line, "", "no Kubernetes object: needs apiVersion and kind");
+            return batch.fault(
+                path,
+                document.line,
+                "",
+                "no Kubernetes object: needs apiVersion and kind",
+            );
         }
         let ours = format!("{GROUP}/{VERSION}");
         if api != ours {
             if api.starts_with(GROUP) || kind == "MCPServer" || kind == "VirtualMCPServer" {
-                batch.fault(path, document.line, "apiVersion", &format!("{api:?} is not {ours}"));
+                batch.fault(
+                    path,
+                    document.line,
+                    "apiVersion",
+                    &format!("{api:?} is not {ours}"),
+                );
             } else {
                 tracing::debug!(file = %path.display(), kind, "object of another API skipped");
             }
@@ -219,7 +252,11 @@ impl Loader {
     fn identify(&mut self, mut gateway: VirtualMCPServer, mut servers: Vec<MCPServer>) -> Objects {
         let mut named: Vec<(&'static str, &mut kube::core::ObjectMeta)> =
             vec![("VirtualMCPServer", &mut gateway.metadata)];
-        named.extend(servers.iter_mut().map(|server| ("MCPServer", &mut server.metadata)));
+        named.extend(
+            servers
+                .iter_mut()
+                .map(|server| ("MCPServer", &mut server.metadata)),
+        );
         let mut present = BTreeSet::new();
         for (kind, metadata) in named {
             let key = (kind.to_owned(), metadata.name.clone().unwrap_or_default());
@@ -235,7 +272,12 @@ impl Loader {
         for (key, incarnation) in &mut self.incarnations {
             incarnation.present = present.contains(key);
         }
-        if self.gateway.0.as_ref().is_none_or(|old| old.spec != gateway.spec) {
+        if self
+            .gateway
+            .0
+            .as_ref()
+            .is_none_or(|old| old.spec != gateway.spec)
+        {
             self.gateway = (Some(gateway.clone()), self.gateway.1 + 1);
         }
         gateway.metadata.generation = Some(self.gateway.1);
@@ -246,7 +288,11 @@ impl Loader {
 /// Stable over restarts, so that dashboards keep their series; different after a deletion.
 fn uid((kind, name): &(String, String), incarnation: u32) -> String {
     let digest = Sha256::digest(format!("{kind}/{name}/{incarnation}"));
-    let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("file-{hex}")
 }
 
@@ -269,7 +315,10 @@ impl Batch {
     }
 
     fn object(&mut self, file: &Path, kind: &str, document: &Node) {
-        let place = Place { file: file.to_owned(), line: document.line };
+        let place = Place {
+            file: file.to_owned(),
+            line: document.line,
+        };
         if kind == "VirtualMCPServer" {
             if let Some(object) = self.typed(&place, document) {
                 self.gateways.push((place, object));
@@ -299,9 +348,17 @@ impl Batch {
         let mut gateways = std::mem::take(&mut self.gateways).into_iter();
         let first = gateways.next();
         if first.is_none() && self.faults.is_empty() {
-            let file = sources.first().map_or_else(|| PathBuf::from("-f"), |s| s.path.clone());
-            let message = "no VirtualMCPServer in the given files: exactly one is needed".to_owned();
-            self.faults.push(FileFault { file, line: None, field: String::new(), message });
+            let file = sources
+                .first()
+                .map_or_else(|| PathBuf::from("-f"), |s| s.path.clone());
+            let message =
+                "no VirtualMCPServer in the given files: exactly one is needed".to_owned();
+            self.faults.push(FileFault {
+                file,
+                line: None,
+                field: String::new(),
+                message,
+            });
         }
         let (first_place, first) = first?;
         for (place, other) in gateways {

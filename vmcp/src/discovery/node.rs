@@ -48,14 +48,20 @@ pub struct SyntaxError {
 /// With the line where the parser gave up.
 pub fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
     serde_saphyr::from_multiple::<Node>(text).map_err(|error| SyntaxError {
-        line: error.location().map_or(1, |location| location.line()).max(1),
+        line: error
+            .location()
+            .map_or(1, |location| location.line())
+            .max(1),
         message: first_line(&error.to_string()),
     })
 }
 
 /// The library draws a picture of the place below the message; the line number is enough.
 fn first_line(text: &str) -> String {
-    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no YAML");
+    let line = text
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("no YAML");
     line.trim().trim_start_matches("error: ").to_owned()
 }
 
@@ -64,9 +70,10 @@ impl Node {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Self> {
         match &self.kind {
-            Kind::Map(entries) => {
-                entries.iter().find(|(name, _)| name.text == key).map(|(_, node)| node)
-            }
+            Kind::Map(entries) => entries
+                .iter()
+                .find(|(name, _)| name.text == key)
+                .map(|(_, node)| node),
             _ => None,
         }
     }
@@ -89,7 +96,9 @@ impl Node {
             Kind::String(text) => Value::String(text.clone()),
             Kind::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
             Kind::Map(entries) => {
-                let pairs = entries.iter().map(|(key, node)| (key.text.clone(), node.to_json()));
+                let pairs = entries
+                    .iter()
+                    .map(|(key, node)| (key.text.clone(), node.to_json()));
                 Value::Object(pairs.collect::<Map<_, _>>())
             }
         }
@@ -99,7 +108,10 @@ impl Node {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Kind>::deserialize(deserializer)?;
-        Ok(Self { line: spanned.referenced.line(), kind: spanned.value })
+        Ok(Self {
+            line: spanned.referenced.line(),
+            kind: spanned.value,
+        })
     }
 }
 
@@ -143,7 +155,9 @@ impl<'de> Visitor<'de> for KindVisitor {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Kind, E> {
-        Number::from_f64(value).map(Kind::Number).ok_or_else(|| E::custom("not a finite number"))
+        Number::from_f64(value)
+            .map(Kind::Number)
+            .ok_or_else(|| E::custom("not a finite number"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Kind, E> {
@@ -161,7 +175,13 @@ impl<'de> Visitor<'de> for KindVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
         let mut entries = Vec::new();
         while let Some((key, node)) = map.next_entry::<Spanned<String>, Node>()? {
-            entries.push((Key { line: key.referenced.line(), text: key.value }, node));
+            entries.push((
+                Key {
+                    line: key.referenced.line(),
+                    text: key.value,
+                },
+                node,
+            ));
         }
         Ok(Kind::Map(entries))
     }
@@ -177,10 +197,15 @@ mod tests {
 
         assert_eq!(documents.len(), 2);
         let list = documents[0].get("b").unwrap();
-        let Kind::List(items) = &list.kind else { panic!("{list:?}") };
+        let Kind::List(items) = &list.kind else {
+            panic!("{list:?}")
+        };
         assert_eq!(items[1].get("c").unwrap().line, 4);
         assert_eq!(documents[1].get("d").unwrap().line, 6);
-        assert_eq!(documents[1].to_json(), serde_json::json!({"d": null, "e": 1.5}));
+        assert_eq!(
+            documents[1].to_json(),
+            serde_json::json!({"d": null, "e": 1.5})
+        );
     }
 
     #[test]
@@ -188,13 +213,19 @@ mod tests {
         let error = parse("a: 1\nb: [1, 2\nc: }\n").unwrap_err();
 
         assert!(error.line >= 2, "{error:?}");
-        assert!(!error.message.is_empty() && !error.message.contains('\n'), "{error:?}");
+        assert!(
+            !error.message.is_empty() && !error.message.contains('\n'),
+            "{error:?}"
+        );
     }
 
     #[test]
     fn json_is_yaml() {
         let documents = parse(r#"{"kind": "MCPServer", "spec": {"port": 1}}"#).unwrap();
 
-        assert_eq!(documents[0].get("kind").and_then(Node::as_str), Some("MCPServer"));
+        assert_eq!(
+            documents[0].get("kind").and_then(Node::as_str),
+            Some("MCPServer")
+        );
     }
 }

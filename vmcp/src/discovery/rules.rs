@@ -25,42 +25,65 @@ const TWINS: &[(&str, Holds)] = &[
          url(self.remote.url).getEscapedPath() in ['', '/']",
         |v| {
             let url = v.pointer("/remote/url").and_then(Value::as_str);
-            let path = url.and_then(|url| Url::parse(url).ok()).map(|url| url.path().to_owned());
+            let path = url
+                .and_then(|url| Url::parse(url).ok())
+                .map(|url| url.path().to_owned());
             v["path"].is_null() || path.is_none_or(|path| path.is_empty() || path == "/")
         },
     ),
-    ("self.transport != 'sse' || self.protocol != 'modern'", |v| {
-        v["transport"] != "sse" || v["protocol"] != "modern"
-    }),
+    (
+        "self.transport != 'sse' || self.protocol != 'modern'",
+        |v| v["transport"] != "sse" || v["protocol"] != "modern",
+    ),
     ("isURL(self.url)", |v| is_url(&v["url"])),
-    ("self.url.startsWith('https://') || self.url.startsWith('http://')", |v| {
-        ["https://", "http://"].iter().any(|scheme| text(&v["url"]).starts_with(scheme))
-    }),
+    (
+        "self.url.startsWith('https://') || self.url.startsWith('http://')",
+        |v| {
+            ["https://", "http://"]
+                .iter()
+                .any(|scheme| text(&v["url"]).starts_with(scheme))
+        },
+    ),
     ("!self.url.matches('^[a-z]+://[^/?#]*@')", |v| {
-        let rest = text(&v["url"]).split_once("://").map_or("", |(_, rest)| rest);
-        !rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
+        let rest = text(&v["url"])
+            .split_once("://")
+            .map_or("", |(_, rest)| rest);
+        !rest
+            .split(['/', '?', '#'])
+            .next()
+            .is_some_and(|authority| authority.contains('@'))
     }),
-    ("!self.url.contains('#')", |v| !text(&v["url"]).contains('#')),
-    ("!self.url.startsWith('http://') || self.allowInsecure", |v| {
-        !text(&v["url"]).starts_with("http://") || v["allowInsecure"] == true
+    ("!self.url.contains('#')", |v| {
+        !text(&v["url"]).contains('#')
     }),
-    ("self.url.startsWith('https://') || self.url.startsWith('http://')", |v| {
-        after_scheme(text(&v["url"])).is_some()
-    }),
+    (
+        "!self.url.startsWith('http://') || self.allowInsecure",
+        |v| !text(&v["url"]).starts_with("http://") || v["allowInsecure"] == true,
+    ),
+    (
+        "self.url.startsWith('https://') || self.url.startsWith('http://')",
+        |v| after_scheme(text(&v["url"])).is_some(),
+    ),
     ("!self.url.matches('^[a-z]+://[^/?#]*@')", |v| {
-        let rest = text(&v["url"]).split_once("://").map_or("", |(_, rest)| rest);
+        let rest = text(&v["url"])
+            .split_once("://")
+            .map_or("", |(_, rest)| rest);
         !authority(rest).contains('@')
     }),
-    ("!self.url.contains('#')", |v| !text(&v["url"]).contains('#')),
+    ("!self.url.contains('#')", |v| {
+        !text(&v["url"]).contains('#')
+    }),
     ("self.connectSeconds <= self.callSeconds", |v| {
         integer(&v["connectSeconds"], 5) <= integer(&v["callSeconds"], 300)
     }),
-    ("self.policy != 'KeepFor' || has(self.keepForSeconds)", |v| {
-        v["policy"] != "KeepFor" || !v["keepForSeconds"].is_null()
-    }),
-    ("self.policy == 'KeepFor' || !has(self.keepForSeconds)", |v| {
-        v["policy"] == "KeepFor" || v["keepForSeconds"].is_null()
-    }),
+    (
+        "self.policy != 'KeepFor' || has(self.keepForSeconds)",
+        |v| v["policy"] != "KeepFor" || !v["keepForSeconds"].is_null(),
+    ),
+    (
+        "self.policy == 'KeepFor' || !has(self.keepForSeconds)",
+        |v| v["policy"] == "KeepFor" || v["keepForSeconds"].is_null(),
+    ),
     (
         "!has(self.degradedAboveMilliseconds) || !has(self.timeoutSeconds) || \
          self.degradedAboveMilliseconds < self.timeoutSeconds * 1000",
@@ -71,14 +94,25 @@ const TWINS: &[(&str, Holds)] = &[
                 || integer(above, 0) < integer(timeout, 0).saturating_mul(1000)
         },
     ),
-    ("self.all(v, self.exists_one(w, w.mountPath == v.mountPath))", |v| {
-        let mut seen = HashSet::new();
-        v.as_array().into_iter().flatten().all(|volume| seen.insert(text(&volume["mountPath"])))
-    }),
+    (
+        "self.all(v, self.exists_one(w, w.mountPath == v.mountPath))",
+        |v| {
+            let mut seen = HashSet::new();
+            v.as_array()
+                .into_iter()
+                .flatten()
+                .all(|volume| seen.insert(text(&volume["mountPath"])))
+        },
+    ),
     (
         "[has(self.emptyDir), has(self.configMap), has(self.secret), \
          has(self.persistentVolumeClaim)].filter(x, x).size() == 1",
-        |v| exactly_one(v, &["emptyDir", "configMap", "secret", "persistentVolumeClaim"]),
+        |v| {
+            exactly_one(
+                v,
+                &["emptyDir", "configMap", "secret", "persistentVolumeClaim"],
+            )
+        },
     ),
     ("!(self.mountPath in ['/tmp', '/home/mcp'])", |v| {
         !["/tmp", "/home/mcp"].contains(&text(&v["mountPath"]))
@@ -87,7 +121,10 @@ const TWINS: &[(&str, Holds)] = &[
         "!has(self.labels) || self.labels.all(k, !k.startsWith('app.kubernetes.io/') && \
          !k.startsWith('vmcp.dev/'))",
         |v| {
-            let mut keys = v["labels"].as_object().into_iter().flat_map(|labels| labels.keys());
+            let mut keys = v["labels"]
+                .as_object()
+                .into_iter()
+                .flat_map(|labels| labels.keys());
             keys.all(|key| !key.starts_with("app.kubernetes.io/") && !key.starts_with("vmcp.dev/"))
         },
     ),
@@ -106,7 +143,9 @@ const TWINS: &[(&str, Holds)] = &[
         "self.operator in ['In', 'NotIn'] ? (has(self.values) && self.values.size() > 0) : \
          (!has(self.values) || self.values.size() == 0)",
         |v| {
-            let filled = v["values"].as_array().is_some_and(|values| !values.is_empty());
+            let filled = v["values"]
+                .as_array()
+                .is_some_and(|values| !values.is_empty());
             filled == ["In", "NotIn"].contains(&text(&v["operator"]))
         },
     ),
@@ -125,16 +164,21 @@ const TWINS: &[(&str, Holds)] = &[
             })
         },
     ),
-    ("!has(self.publicURL) || self.publicURL.matches('^https?://[^/?#@]+(/[^?#]*)?$')", |v| {
-        let url = v["publicURL"].as_str();
-        url.is_none_or(|url| {
-            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-            rest.is_some_and(|rest| {
-                let authority = rest.split('/').next().unwrap_or_default();
-                !authority.is_empty() && !authority.contains('@') && !rest.contains(['?', '#'])
+    (
+        "!has(self.publicURL) || self.publicURL.matches('^https?://[^/?#@]+(/[^?#]*)?$')",
+        |v| {
+            let url = v["publicURL"].as_str();
+            url.is_none_or(|url| {
+                let rest = url
+                    .strip_prefix("https://")
+                    .or_else(|| url.strip_prefix("http://"));
+                rest.is_some_and(|rest| {
+                    let authority = rest.split('/').next().unwrap_or_default();
+                    !authority.is_empty() && !authority.contains('@') && !rest.contains(['?', '#'])
+                })
             })
-        })
-    }),
+        },
+    ),
     (
         "has(self.backends.selector) || !has(self.backends.refs) || \
          self.minReadyBackends <= self.backends.refs.size()",
@@ -150,25 +194,38 @@ const TWINS: &[(&str, Holds)] = &[
         !v["selector"].is_null() || !v["refs"].is_null()
     }),
     ("self.prefixFormat.contains('{backend}')", |v| {
-        v["prefixFormat"].as_str().is_none_or(|format| format.contains("{backend}"))
+        v["prefixFormat"]
+            .as_str()
+            .is_none_or(|format| format.contains("{backend}"))
     }),
 ];
 
 /// The rules of one schema node.
 pub(super) fn check(schema: &Value, node: &Node, path: &str, faults: &mut Vec<Fault>) {
-    let Some(rules) = schema["x-kubernetes-validations"].as_array() else { return };
+    let Some(rules) = schema["x-kubernetes-validations"].as_array() else {
+        return;
+    };
     let value = node.to_json();
     for rule in rules {
         if twin(text(&rule["rule"])).is_some_and(|holds| !holds(&value)) {
             let field_path = text(&rule["fieldPath"]);
-            let line = node.get(field_path.trim_start_matches('.')).map_or(node.line, |at| at.line);
-            faults.push(fault(line, &format!("{path}{field_path}"), text(&rule["message"])));
+            let line = node
+                .get(field_path.trim_start_matches('.'))
+                .map_or(node.line, |at| at.line);
+            faults.push(fault(
+                line,
+                &format!("{path}{field_path}"),
+                text(&rule["message"]),
+            ));
         }
     }
 }
 
 fn twin(rule: &str) -> Option<Holds> {
-    TWINS.iter().find(|(text, _)| *text == rule).map(|(_, holds)| *holds)
+    TWINS
+        .iter()
+        .find(|(text, _)| *text == rule)
+        .map(|(_, holds)| *holds)
 }
 
 fn exactly_one(value: &Value, keys: &[&str]) -> bool {
@@ -184,7 +241,8 @@ fn integer(value: &Value, default: i64) -> i64 {
 }
 
 fn after_scheme(url: &str) -> Option<&str> {
-    url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))
+    url.strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))
 }
 
 /// What stands before the path, the query or the fragment.
@@ -203,7 +261,12 @@ mod tests {
     fn rules_of(schema: &Value, found: &mut Vec<String>) {
         match schema {
             Value::Object(map) => {
-                for rule in map.get("x-kubernetes-validations").and_then(Value::as_array).into_iter().flatten() {
+                for rule in map
+                    .get("x-kubernetes-validations")
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                {
                     found.push(text(&rule["rule"]).to_owned());
                 }
                 map.values().for_each(|nested| rules_of(nested, found));

@@ -13,11 +13,15 @@ use super::tally::{Counts, Times};
 
 /// Upper bounds for the steps of a check: local servers answer in a millisecond, the deadline is
 /// mostly 5 s.
-const PROBE_BOUNDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const PROBE_BOUNDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 /// Upper bounds for requests: lists are answered from memory in microseconds.
-const REQUEST_BOUNDS: &[f64] =
-    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0];
+const REQUEST_BOUNDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 60.0, 300.0,
+];
 
 /// Upper bounds for outages: R2.6 promises 3 s at the median and one interval at worst.
 const RECOVERY_BOUNDS: &[f64] = &[1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0, 300.0, 3600.0];
@@ -34,8 +38,14 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 6] =
-        [Self::Dns, Self::Connect, Self::Tls, Self::Handshake, Self::List, Self::Call];
+    pub const ALL: [Self; 6] = [
+        Self::Dns,
+        Self::Connect,
+        Self::Tls,
+        Self::Handshake,
+        Self::List,
+        Self::Call,
+    ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -113,7 +123,10 @@ impl BackendMeter {
                 self.phases[phase as usize].observe(took);
             }
         }
-        *self.last_probe.lock().unwrap_or_else(PoisonError::into_inner) = durations;
+        *self
+            .last_probe
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = durations;
     }
 
     pub fn transition(&self, from: &'static str, to: &'static str) {
@@ -139,7 +152,13 @@ impl BackendMeter {
     }
 
     /// One request that concerned this backend.
-    pub fn request(&self, method: &'static str, code: &'static str, kind: &'static str, took: Duration) {
+    pub fn request(
+        &self,
+        method: &'static str,
+        code: &'static str,
+        kind: &'static str,
+        took: Duration,
+    ) {
         self.requests.add(method, code);
         observe_kind(&self.request_times, kind, took);
     }
@@ -169,7 +188,10 @@ impl BackendMeter {
     /// Steps of the last check.
     #[must_use]
     pub fn last_probe(&self) -> Durations {
-        *self.last_probe.lock().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .last_probe
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Checks that ended, of all outcomes (T9).

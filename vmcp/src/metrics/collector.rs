@@ -4,6 +4,7 @@
 //! `/status` says (T6) and what is gone from the snapshot is gone from here.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use prometheus::core::{Collector, Desc};
@@ -15,7 +16,7 @@ use vmcp_core::report::Phase as ReportPhase;
 use vmcp_core::time::Tick;
 
 use super::backend::{BackendMeter, Phase};
-use super::family::Families;
+use super::family::{Families, Named};
 use super::process::ProcessMeter;
 use super::tally::{Counts, Times};
 use crate::clock::Clock;
@@ -78,21 +79,40 @@ impl SnapshotCollector {
     fn whole(&self, snapshot: &Snapshot, out: &mut Families) {
         let build = [("version", env!("CARGO_PKG_VERSION"))];
         out.gauge(("vmcp_build_info", "Version of the program."), &build, 1.0);
-        let valid = flag(snapshot.configured && snapshot.config.error.is_none());
-        out.gauge(("vmcp_config_valid", "The newest configuration is the one served."), &[], valid);
+        let valid = f64::from(snapshot.configured && snapshot.config.error.is_none());
+        out.gauge(
+            (
+                "vmcp_config_valid",
+                "The newest configuration is the one served.",
+            ),
+            &[],
+            valid,
+        );
         for phase in ReportPhase::ALL {
-            let value = flag(snapshot.report.phase == phase);
+            let value = f64::from(snapshot.report.phase == phase);
             let labels = [("phase", phase.as_str())];
-            out.gauge(("vmcp_phase", "Phase of the whole; 1 for the current one."), &labels, value);
+            out.gauge(
+                ("vmcp_phase", "Phase of the whole; 1 for the current one."),
+                &labels,
+                value,
+            );
         }
         out.gauge(
             ("vmcp_sessions", "Client sessions with state here."),
             &[],
             count(self.process.sessions()),
         );
-        out.gauge(("vmcp_tools", "Tools in the merged list."), &[], count(snapshot.tool_count));
+        out.gauge(
+            ("vmcp_tools", "Tools in the merged list."),
+            &[],
+            count(snapshot.tool_count),
+        );
         let writes = self.process.status_writes();
-        out.counter(("vmcp_status_writes_total", "Status writes that were taken."), &[], writes);
+        out.counter(
+            ("vmcp_status_writes_total", "Status writes that were taken."),
+            &[],
+            writes,
+        );
         requests(NO_BACKEND, &self.process.requests, out);
         request_times(NO_BACKEND, &self.process.request_times, out);
     }
@@ -103,34 +123,74 @@ impl SnapshotCollector {
         let now = self.clock.now();
         let seconds = |since: Option<Tick>| since.map_or(0.0, |at| now.since(at).as_secs_f64());
         let date = |at: Option<Tick>| at.map_or(0.0, |at| self.clock.unix_seconds(at));
-        out.gauge(("vmcp_backend_up", "The backend serves."), &backend, flag(observed.state.serves()));
+        out.gauge(
+            ("vmcp_backend_up", "The backend serves."),
+            &backend,
+            f64::from(observed.state.serves()),
+        );
         for state in State::ALL {
             let labels = [backend[0], ("state", state.as_str())];
-            let value = flag(observed.state == state);
-            out.gauge(("vmcp_backend_state", "1 for the current state."), &labels, value);
+            let value = f64::from(observed.state == state);
+            out.gauge(
+                ("vmcp_backend_state", "1 for the current state."),
+                &labels,
+                value,
+            );
         }
         out.gauge(
-            ("vmcp_backend_consecutive_failures", "Failed checks or calls in a row."),
+            (
+                "vmcp_backend_consecutive_failures",
+                "Failed checks or calls in a row.",
+            ),
             &backend,
             f64::from(observed.consecutive_failures),
         );
         out.gauge(
-            ("vmcp_backend_last_success_timestamp_seconds", "Last good check or call; 0 for never."),
+            (
+                "vmcp_backend_last_success_timestamp_seconds",
+                "Last good check or call; 0 for never.",
+            ),
             &backend,
             date(view.meter.last_success()),
         );
         out.gauge(
-            ("vmcp_backend_uptime_seconds", "Served without a break for this long."),
+            (
+                "vmcp_backend_uptime_seconds",
+                "Served without a break for this long.",
+            ),
             &backend,
             seconds(observed.ready_since),
         );
         out.gauge(
-            ("vmcp_backend_catalog_age_seconds", "Since the tools were read whole."),
+            (
+                "vmcp_backend_catalog_age_seconds",
+                "Since the tools were read whole.",
+            ),
             &backend,
             seconds(view.meter.catalog_checked()),
         );
     }
 }
+
+const PROBES: Named = ("vmcp_backend_probes_total", "Checks that ended.");
+const STEPS: Named = (
+    "vmcp_backend_probe_duration_seconds",
+    "Steps of the checks.",
+);
+const TRANSITIONS: Named = ("vmcp_backend_transitions_total", "Changes of state.");
+const CATALOG_CHANGES: Named = (
+    "vmcp_backend_catalog_changes_total",
+    "Catalogues that differed from the one before.",
+);
+const RECOVERY: Named = (
+    "vmcp_backend_recovery_seconds",
+    "Outages, until ready again.",
+);
+const UPSTREAM: Named = (
+    "vmcp_upstream_duration_seconds",
+    "The backend's own share of requests.",
+);
+const CONNECTIONS: Named = ("vmcp_upstream_connections", "Live connections for traffic.");
 
 fn counters(view: &BackendView, out: &mut Families) {
     let name = &*view.id.name.0;
@@ -138,47 +198,41 @@ fn counters(view: &BackendView, out: &mut Families) {
     let meter: &BackendMeter = &view.meter;
     for ((outcome, reason), total) in meter.probes.all() {
         let labels = [backend[0], ("outcome", outcome), ("reason", reason)];
-        out.counter(("vmcp_backend_probes_total", "Checks that ended."), &labels, total);
+        out.counter(PROBES, &labels, total);
     }
     for phase in Phase::ALL {
         let labels = [backend[0], ("phase", phase.as_str())];
         let times = meter.phases[phase as usize].view();
         if times.count > 0 {
-            out.histogram(
-                ("vmcp_backend_probe_duration_seconds", "Steps of the checks."),
-                &labels,
-                &times,
-            );
+            out.histogram(STEPS, &labels, &times);
         }
     }
     for ((from, to), total) in meter.transitions.all() {
         let labels = [backend[0], ("from", from), ("to", to)];
-        out.counter(("vmcp_backend_transitions_total", "Changes of state."), &labels, total);
+        out.counter(TRANSITIONS, &labels, total);
     }
-    out.counter(
-        ("vmcp_backend_catalog_changes_total", "Catalogues that differed from the one before."),
-        &backend,
-        meter.catalog_changes.load(std::sync::atomic::Ordering::Relaxed),
-    );
-    histogram(("vmcp_backend_recovery_seconds", "Outages, until ready again."), name, &meter.recovery, out);
-    histogram(("vmcp_upstream_duration_seconds", "The backend's own share of requests."), name, &meter.upstream, out);
+    let changes = meter.catalog_changes.load(Ordering::Relaxed);
+    out.counter(CATALOG_CHANGES, &backend, changes);
+    out.histogram(RECOVERY, &backend, &meter.recovery.view());
+    out.histogram(UPSTREAM, &backend, &meter.upstream.view());
+    let connections = u32::try_from(meter.connections.load(Ordering::Relaxed));
     out.gauge(
-        ("vmcp_upstream_connections", "Live connections for traffic."),
+        CONNECTIONS,
         &backend,
-        f64::from(u32::try_from(meter.connections.load(std::sync::atomic::Ordering::Relaxed)).unwrap_or(u32::MAX)),
+        f64::from(connections.unwrap_or(u32::MAX)),
     );
     requests(name, &meter.requests, out);
     request_times(name, &meter.request_times, out);
 }
 
-fn histogram(named: (&'static str, &'static str), backend: &str, times: &Times, out: &mut Families) {
-    out.histogram(named, &[("backend", backend)], &times.view());
-}
-
 fn requests(backend: &str, counts: &Counts, out: &mut Families) {
     for ((method, code), total) in counts.all() {
         let labels = [("method", method), ("backend", backend), ("code", code)];
-        out.counter(("vmcp_requests_total", "Requests of clients."), &labels, total);
+        out.counter(
+            ("vmcp_requests_total", "Requests of clients."),
+            &labels,
+            total,
+        );
     }
 }
 
@@ -190,18 +244,20 @@ fn request_times(
     for (kind, times) in times.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         let labels = [("kind", *kind), ("backend", backend)];
         out.histogram(
-            ("vmcp_request_duration_seconds", "Requests of clients, end to end."),
+            (
+                "vmcp_request_duration_seconds",
+                "Requests of clients, end to end.",
+            ),
             &labels,
             &times.view(),
         );
     }
 }
 
-fn flag(value: bool) -> f64 {
-    if value { 1.0 } else { 0.0 }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of things in memory are below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of things in memory are below 2^53"
+)]
 fn count(value: usize) -> f64 {
     value as f64
 }

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
 
 use super::tally::TimesView;
 
@@ -27,7 +29,10 @@ impl Families {
         self.push(named, MetricType::GAUGE, metric);
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "the exposition format has floats only")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the exposition format has floats only"
+    )]
     pub fn counter(&mut self, named: Named, labels: Labels<'_>, value: u64) {
         let mut counter = Counter::default();
         counter.set_value(value as f64);

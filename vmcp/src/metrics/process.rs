@@ -18,7 +18,13 @@ pub struct ProcessMeter {
 
 impl ProcessMeter {
     /// One request that concerned no backend.
-    pub fn request(&self, method: &'static str, code: &'static str, kind: &'static str, took: Duration) {
+    pub fn request(
+        &self,
+        method: &'static str,
+        code: &'static str,
+        kind: &'static str,
+        took: Duration,
+    ) {
         self.requests.add(method, code);
         observe_kind(&self.request_times, kind, took);
     }

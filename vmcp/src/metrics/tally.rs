@@ -21,7 +21,10 @@ impl Counts {
     /// All counters, sorted by label.
     pub fn all(&self) -> Vec<((&'static str, &'static str), u64)> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.iter().map(|(labels, count)| (*labels, *count)).collect()
+        counts
+            .iter()
+            .map(|(labels, count)| (*labels, *count))
+            .collect()
     }
 }
 
@@ -47,7 +50,12 @@ pub struct TimesView {
 impl Times {
     pub fn new(bounds: &'static [f64]) -> Self {
         let buckets = bounds.iter().map(|_| AtomicU64::new(0)).collect();
-        Self { bounds, buckets, count: AtomicU64::new(0), sum_micros: AtomicU64::new(0) }
+        Self {
+            bounds,
+            buckets,
+            count: AtomicU64::new(0),
+            sum_micros: AtomicU64::new(0),
+        }
     }
 
     pub fn observe(&self, took: Duration) {
@@ -74,7 +82,11 @@ impl Times {
             .collect();
         let count = self.count.load(Ordering::Relaxed).max(cumulative);
         let sum = Duration::from_micros(self.sum_micros.load(Ordering::Relaxed)).as_secs_f64();
-        TimesView { buckets, count, sum }
+        TimesView {
+            buckets,
+            count,
+            sum,
+        }
     }
 }
 

@@ -80,7 +80,9 @@ struct Life {
 
 impl<C> fmt::Debug for Fleet<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fleet").field("lives", &self.lives.len()).finish_non_exhaustive()
+        f.debug_struct("Fleet")
+            .field("lives", &self.lives.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,7 +109,12 @@ impl<C: Checker> Fleet<C> {
 impl<C: Checker> Runtime for Fleet<C> {
     fn apply(&mut self, effect: Effect) {
         match effect {
-            Effect::Attach { id, generation, endpoint, plan } => {
+            Effect::Attach {
+                id,
+                generation,
+                endpoint,
+                plan,
+            } => {
                 let (sender, receiver) = watch::channel(plan);
                 let cancel = CancellationToken::new();
                 let task = Task {
@@ -121,15 +128,29 @@ impl<C: Checker> Runtime for Fleet<C> {
                     cancel: cancel.clone(),
                 };
                 self.tasks.spawn(task.run());
-                self.lives.insert((id, generation), Life { plan: sender, cancel });
+                self.lives.insert(
+                    (id, generation),
+                    Life {
+                        plan: sender,
+                        cancel,
+                    },
+                );
             }
-            Effect::Detach { id, generation, cause } => {
+            Effect::Detach {
+                id,
+                generation,
+                cause,
+            } => {
                 (self.on_detach)(&id, generation, cause);
                 if let Some(life) = self.lives.remove(&(id, generation)) {
                     life.cancel.cancel();
                 }
             }
-            Effect::Plan { id, generation, plan } => {
+            Effect::Plan {
+                id,
+                generation,
+                plan,
+            } => {
                 if let Some(life) = self.lives.get(&(id, generation)) {
                     life.plan.send_replace(plan);
                 }

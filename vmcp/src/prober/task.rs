@@ -58,7 +58,9 @@ impl<C: Checker> Task<C> {
         while let Some(plan) = self.due(progress).await {
             progress.last_start = Some(self.clock.now());
             progress.wakes = plan.wakes;
-            let Some(checked) = self.check(std::mem::take(&mut memory), plan).await else { return };
+            let Some(checked) = self.check(std::mem::take(&mut memory), plan).await else {
+                return;
+            };
             memory = checked.memory;
             let probed = Probed {
                 id: self.id.clone(),
@@ -81,8 +83,14 @@ impl<C: Checker> Task<C> {
         loop {
             let plan = *self.plan.borrow_and_update();
             let known = plan.taken >= progress.reported;
-            let wanted = if plan.wakes == progress.wakes { plan.at } else { self.clock.now() };
-            let at = progress.last_start.map_or(wanted, |last| wanted.max(last.after(WAKE_INTERVAL)));
+            let wanted = if plan.wakes == progress.wakes {
+                plan.at
+            } else {
+                self.clock.now()
+            };
+            let at = progress
+                .last_start
+                .map_or(wanted, |last| wanted.max(last.after(WAKE_INTERVAL)));
             let at = self.clock.instant(at);
             tokio::select! {
                 biased;
@@ -97,7 +105,9 @@ impl<C: Checker> Task<C> {
     /// One check, ended in any case. `None`: the runtime ended meanwhile and all is cleaned up.
     async fn check(&self, memory: C::Memory, plan: Plan) -> Option<Checked<C::Memory>> {
         let endpoint = Arc::clone(&self.endpoint);
-        let mut check = self.checker.check(endpoint, memory, plan.want, plan.timeout);
+        let mut check = self
+            .checker
+            .check(endpoint, memory, plan.want, plan.timeout);
         tokio::select! {
             checked = &mut check => return Some(checked),
             () = tokio::time::sleep(plan.timeout + OVERRUN) => return Some(hung(plan.timeout)),
@@ -122,7 +132,10 @@ fn hung<M: Default>(deadline: Duration) -> Checked<M> {
         reason: ProbeReason::HandshakeTimeout,
         step: Step::Initialize,
         http_status: None,
-        message: format!("the check did not end within {:.1} s", deadline.as_secs_f64()),
+        message: format!(
+            "the check did not end within {:.1} s",
+            deadline.as_secs_f64()
+        ),
     };
     Checked {
         outcome: Outcome::Failed(failure),

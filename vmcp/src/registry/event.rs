@@ -34,7 +34,10 @@ pub enum Event {
     /// The addresses behind a Service changed.
     WakeService { service: Box<str> },
     /// A backend says that its list changed.
-    ListChanged { id: BackendId, generation: Generation },
+    ListChanged {
+        id: BackendId,
+        generation: Generation,
+    },
 }
 
 /// A check that ended, and whose it was.
@@ -73,11 +76,24 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// A runtime of this generation begins: check it.
-    Attach { id: BackendId, generation: Generation, endpoint: Arc<Endpoint>, plan: Plan },
+    Attach {
+        id: BackendId,
+        generation: Generation,
+        endpoint: Arc<Endpoint>,
+        plan: Plan,
+    },
     /// The runtime of this generation ends: stop checks at once, close, end sessions.
-    Detach { id: BackendId, generation: Generation, cause: Cause },
+    Detach {
+        id: BackendId,
+        generation: Generation,
+        cause: Cause,
+    },
     /// The next check of a runtime that is attached.
-    Plan { id: BackendId, generation: Generation, plan: Plan },
+    Plan {
+        id: BackendId,
+        generation: Generation,
+        plan: Plan,
+    },
 }
 
 /// Why a runtime ends.

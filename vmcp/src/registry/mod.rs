@@ -7,6 +7,7 @@
 
 mod event;
 mod publish;
+mod seen;
 mod slot;
 mod state;
 
@@ -69,10 +70,24 @@ impl Registry {
         let doors = Doors {
             events: events_door,
             observations: observations_door,
-            snapshots: SnapshotReader { current: Arc::clone(&current), changed: reader },
+            snapshots: SnapshotReader {
+                current: Arc::clone(&current),
+                changed: reader,
+            },
         };
         let dice = Dice::default();
-        (Self { state, clock, dice, events, observations, current, changed }, doors)
+        (
+            Self {
+                state,
+                clock,
+                dice,
+                events,
+                observations,
+                current,
+                changed,
+            },
+            doors,
+        )
     }
 
     /// Takes events until cancelled, then ends every runtime.
@@ -96,7 +111,10 @@ impl Registry {
     }
 
     fn moment(&self) -> Moment {
-        Moment { now: self.clock.now(), jitter: self.dice.roll() }
+        Moment {
+            now: self.clock.now(),
+            jitter: self.dice.roll(),
+        }
     }
 
     fn take(&mut self, event: Event, effects: &mut Vec<Effect>) {

@@ -5,15 +5,18 @@
 //! The snapshot is always whole (R4.6); a slot that is in trouble is in it like all others (R4.8).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use vmcp_core::catalog::{
     self, CacheScope, CatalogHash, Conflict, Member, Merged, PageStyle, Pages,
 };
-use vmcp_core::health::{Observed, State as Health};
+use vmcp_core::health::State as Health;
 use vmcp_core::limits;
-use vmcp_core::report::{self, BackendFacts, Configuration, FirstRound, Report, Situation, Truth};
+use vmcp_core::report::{
+    self, BackendFacts, Configuration, FirstRound, Phase, Report, Situation, Truth,
+};
 use vmcp_core::route::RouteTable;
 use vmcp_core::time::Tick;
 use vmcp_crds::discover::Problem;
@@ -47,7 +50,10 @@ impl Publication {
     /// With the clock that gives reports their dates.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock: Some(clock), ..Self::default() }
+        Self {
+            clock: Some(clock),
+            ..Self::default()
+        }
     }
 
     /// The next snapshot.
@@ -61,7 +67,10 @@ impl Publication {
         let backends: Arc<[BackendView]> = state.slots.iter().map(|slot| view(slot, now)).collect();
         let report = self.report(state, &backends, &lists);
         let desired = state.desired.as_deref();
-        let by_name = backends.iter().enumerate().map(|(at, view)| (view.id.name.clone(), at));
+        let by_name = backends
+            .iter()
+            .enumerate()
+            .map(|(at, view)| (view.id.name.clone(), at));
         Snapshot {
             revision: self.revision,
             name: desired.map_or_else(|| "".into(), |desired| Arc::clone(&desired.name)),
@@ -76,10 +85,14 @@ impl Publication {
             conflicts: lists.conflicts,
             warnings: lists.warnings,
             conflict_policy: Arc::new(
-                desired.map(|desired| desired.conflict_policy.clone()).unwrap_or_default(),
+                desired
+                    .map(|desired| desired.conflict_policy.clone())
+                    .unwrap_or_default(),
             ),
             admission: Arc::new(
-                desired.map(|desired| desired.admission.clone()).unwrap_or_default(),
+                desired
+                    .map(|desired| desired.admission.clone())
+                    .unwrap_or_default(),
             ),
             config: state.config.clone(),
             problems: problems(state).into(),
@@ -98,9 +111,10 @@ impl Publication {
             .map(|view| BackendFacts {
                 id: &view.id,
                 url: view.endpoint.as_ref().map(|endpoint| endpoint.url.as_str()),
-                transport: view.endpoint.as_ref().map_or("streamable-http", |endpoint| {
-                    endpoint.transport.as_str()
-                }),
+                transport: view
+                    .endpoint
+                    .as_ref()
+                    .map_or("streamable-http", |endpoint| endpoint.transport.as_str()),
                 observed: &view.observed,
                 tools: view.tools,
                 catalog_hash: view.catalog_hash,
@@ -121,10 +135,24 @@ impl Publication {
             tool_count: lists.tool_count,
         };
         let mut report = report::build(&facts, &situation);
+        if desired.is_none() && broken.is_none() {
+            unknown(&mut report);
+        }
         for problem in problems(state) {
             mention(&mut report, &problem);
         }
         report
+    }
+}
+
+/// Before there is a configuration nothing is known, least of all that there are no backends.
+fn unknown(report: &mut Report) {
+    report.phase = Phase::Pending;
+    report.message = "No configuration yet".to_owned();
+    for condition in &mut report.conditions {
+        condition.status = Truth::Unknown;
+        condition.reason = "FirstRoundPending";
+        condition.message.clone_from(&report.message);
     }
 }
 
@@ -136,7 +164,10 @@ fn mention(report: &mut Report, problem: &Problem) {
         // Those of one backend stand in its own entry.
         _ => return,
     };
-    let condition = report.conditions.iter_mut().find(|condition| condition.kind == kind);
+    let condition = report
+        .conditions
+        .iter_mut()
+        .find(|condition| condition.kind == kind);
     if let Some(condition) = condition.filter(|condition| condition.status == Truth::True) {
         condition.status = Truth::False;
         condition.reason = problem.reason.as_str();
@@ -145,7 +176,11 @@ fn mention(report: &mut Report, problem: &Problem) {
 }
 
 fn problems(state: &State) -> Vec<Problem> {
-    state.desired.as_ref().map(|desired| desired.problems.clone()).unwrap_or_default()
+    state
+        .desired
+        .as_ref()
+        .map(|desired| desired.problems.clone())
+        .unwrap_or_default()
 }
 
 fn view(slot: &Slot, now: Tick) -> BackendView {
@@ -156,7 +191,10 @@ fn view(slot: &Slot, now: Tick) -> BackendView {
         endpoint: slot.endpoint().cloned(),
         policy: slot.desired.policy,
         dialect: observed.dialect,
-        tools: slot.catalog.as_ref().map_or(0, |catalog| catalog.tools.len()),
+        tools: slot
+            .catalog
+            .as_ref()
+            .map_or(0, |catalog| catalog.tools.len()),
         catalog_hash: slot.catalog.as_ref().map(|catalog| catalog.hash),
         fails_fast: slot.fails_fast(),
         next_probe_in: slot.next_probe_in(now),
@@ -176,15 +214,19 @@ fn lists(state: &State, now: Tick) -> Lists {
             catalog: slot.published(now),
         })
         .collect();
-    let policy = state.desired.as_ref().map(|d| d.conflict_policy.clone()).unwrap_or_default();
+    let policy = state
+        .desired
+        .as_ref()
+        .map(|d| d.conflict_policy.clone())
+        .unwrap_or_default();
     let merged = catalog::merge(&members, &policy);
     for warning in &merged.warnings {
         tracing::debug!(warning, "catalogue merged");
     }
-    let missing = state.slots.iter().any(|slot| is_missing(&slot.observed(), slot));
+    let tools = pages(&merged, ttl(state));
     Lists {
         routes: Arc::new(RouteTable::new(&merged)),
-        tools: pages(&merged, missing),
+        tools,
         tool_count: merged.tools.len(),
         hash: merged.hash,
         conflicts: merged.conflicts.into(),
@@ -192,15 +234,25 @@ fn lists(state: &State, now: Tick) -> Lists {
     }
 }
 
-/// Its tools are not in the list, or may not be those of today.
-fn is_missing(observed: &Observed, slot: &Slot) -> bool {
-    slot.catalog.is_none() || !matches!(observed.state, Health::Ready | Health::AuthRequired)
+/// How long a client may keep the list: not at all while tools are missing from it, or may not be
+/// those of today.
+fn ttl(state: &State) -> Duration {
+    let current = |slot: &Slot| {
+        let health = slot.observed().state;
+        slot.catalog.is_some() && matches!(health, Health::Ready | Health::AuthRequired)
+    };
+    if state.slots.iter().all(current) {
+        limits::LIST_TTL
+    } else {
+        Duration::ZERO
+    }
 }
 
-fn pages(merged: &Merged, missing: bool) -> ListPages {
-    let ttl_ms = if missing { 0 } else { limits::LIST_TTL.as_millis() };
-    let style =
-        PageStyle { ttl_ms: u64::try_from(ttl_ms).unwrap_or_default(), scope: CacheScope::Public };
+fn pages(merged: &Merged, ttl: Duration) -> ListPages {
+    let style = PageStyle {
+        ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or_default(),
+        scope: CacheScope::Public,
+    };
     let pages = Pages::build(merged, style);
     let shared = |pages: Vec<Vec<u8>>| pages.into_iter().map(Bytes::from).collect();
     ListPages {

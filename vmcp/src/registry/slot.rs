@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use vmcp_core::backoff::{self, Jitter};
 use vmcp_core::catalog::{self, Catalog, CatalogAge, CatalogPolicy, Hint};
-use vmcp_core::health::{
-    CallOutcome, Machine, Observed, Outcome, ProbeReason, State, Transition,
-};
+use vmcp_core::health::{CallOutcome, Machine, Observed, Outcome, ProbeReason, State, Transition};
 use vmcp_core::id::{BackendId, Generation};
 use vmcp_core::time::Tick;
 
 use super::event::{Cause, Effect, Plan, Probed, Want};
-use crate::discovery::desired::{Blocked, DesiredBackend};
+use super::seen;
+use crate::discovery::desired::DesiredBackend;
 use crate::metrics::BackendMeter;
 use crate::snapshot::Endpoint;
 
@@ -122,11 +121,15 @@ impl Slot {
         }
         let renewed = self.desired.key != desired.key
             || self.desired.target.is_ok() != desired.target.is_ok();
-        let effective = self.desired.policy != desired.policy
-            || self.desired.target != desired.target;
+        let effective =
+            self.desired.policy != desired.policy || self.desired.target != desired.target;
         if renewed && self.desired.target.is_ok() {
             let (id, generation) = (self.id().clone(), self.generation);
-            effects.push(Effect::Detach { id, generation, cause: Cause::Renewed });
+            effects.push(Effect::Detach {
+                id,
+                generation,
+                cause: Cause::Renewed,
+            });
         }
         self.desired = desired;
         if renewed {
@@ -137,7 +140,10 @@ impl Slot {
         } else if effective {
             self.wake(moment, effects);
         }
-        Dirty { view: true, catalog: true }
+        Dirty {
+            view: true,
+            catalog: true,
+        }
     }
 
     /// Takes the report of a check. Late ones change nothing.
@@ -147,15 +153,20 @@ impl Slot {
         }
         let now = moment.now;
         let reason = probed.outcome.reason().map_or("none", ProbeReason::as_str);
-        self.meter.probe(probed.outcome.label(), reason, probed.durations);
-        if matches!(probed.outcome, Outcome::Healthy { .. } | Outcome::ListFailed { .. }) {
+        self.meter
+            .probe(probed.outcome.label(), reason, probed.durations);
+        if matches!(
+            probed.outcome,
+            Outcome::Healthy { .. } | Outcome::ListFailed { .. }
+        ) {
             self.meter.succeeded(now);
         }
         self.taken += 1;
         let before = self.machine.observed().clone();
         let policy = self.desired.policy;
         let transition =
-            self.machine.observe_probe(probed.generation, &probed.outcome, now, &policy);
+            self.machine
+                .observe_probe(probed.generation, &probed.outcome, now, &policy);
         self.count(transition.as_ref());
         let mut dirty = self.settle(&before, now);
         if matches!(probed.outcome, Outcome::ListFailed { .. }) {
@@ -183,7 +194,9 @@ impl Slot {
         }
         let before = self.machine.observed().clone();
         let policy = self.desired.policy;
-        let transition = self.machine.observe_call(generation, outcome, moment.now, &policy);
+        let transition = self
+            .machine
+            .observe_call(generation, outcome, moment.now, &policy);
         self.count(transition.as_ref());
         match outcome {
             CallOutcome::Ok => self.meter.succeeded(moment.now),
@@ -204,7 +217,12 @@ impl Slot {
     }
 
     /// The backend says that its list changed.
-    pub fn list_changed(&mut self, generation: Generation, moment: Moment, effects: &mut Vec<Effect>) {
+    pub fn list_changed(
+        &mut self,
+        generation: Generation,
+        moment: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
         if generation == self.generation {
             self.hint = Hint::ListChanged;
             self.wake(moment, effects);
@@ -214,7 +232,7 @@ impl Slot {
     /// What readers see of its health.
     pub fn observed(&self) -> Observed {
         match (&self.desired.target, self.blocked_since) {
-            (Err(blocked), Some(since)) => blocked_view(blocked, since),
+            (Err(blocked), Some(since)) => seen::blocked(blocked, since),
             _ => self.machine.observed().clone(),
         }
     }
@@ -229,18 +247,26 @@ impl Slot {
 
     /// Time until the next check.
     pub fn next_probe_in(&self, now: Tick) -> Duration {
-        if self.blocked() { self.desired.policy.period } else { self.next_at.since(now) }
+        if self.blocked() {
+            self.desired.policy.period
+        } else {
+            self.next_at.since(now)
+        }
     }
 
     /// The catalogue, where its policy lets clients see it (R4.5).
     pub fn published(&self, now: Tick) -> Option<&Catalog> {
         let policy = self.desired.catalog_policy;
-        self.catalog.as_ref().filter(|_| catalog::published(policy, &self.observed(), now))
+        self.catalog
+            .as_ref()
+            .filter(|_| catalog::published(policy, &self.observed(), now))
     }
 
     /// When the policy hides the catalogue, if nothing else happens.
     pub fn hides_at(&self, now: Tick) -> Option<Tick> {
-        let CatalogPolicy::KeepFor(keep) = self.desired.catalog_policy else { return None };
+        let CatalogPolicy::KeepFor(keep) = self.desired.catalog_policy else {
+            return None;
+        };
         self.published(now)?;
         let observed = self.observed();
         (observed.state == State::Unhealthy).then(|| observed.since.after(keep))
@@ -253,7 +279,8 @@ impl Slot {
 
     /// Until when a first verdict is waited for.
     pub fn judged_by(&self) -> Tick {
-        self.attached_at.after(self.desired.policy.timeout + FIRST_ROUND_SLACK)
+        self.attached_at
+            .after(self.desired.policy.timeout + FIRST_ROUND_SLACK)
     }
 
     fn attach(&mut self, moment: Moment, effects: &mut Vec<Effect>) {
@@ -269,14 +296,23 @@ impl Slot {
                 self.blocked_since = None;
                 let (id, generation) = (self.id().clone(), self.generation);
                 let plan = self.next_plan();
-                effects.push(Effect::Attach { id, generation, endpoint, plan });
+                effects.push(Effect::Attach {
+                    id,
+                    generation,
+                    endpoint,
+                    plan,
+                });
             }
             Err(_) => self.blocked_since = Some(moment.now),
         }
     }
 
     fn plan(&self) -> Effect {
-        Effect::Plan { id: self.id().clone(), generation: self.generation, plan: self.next_plan() }
+        Effect::Plan {
+            id: self.id().clone(),
+            generation: self.generation,
+            plan: self.next_plan(),
+        }
     }
 
     fn next_plan(&self) -> Plan {
@@ -314,12 +350,18 @@ impl Slot {
         self.age.read(now, None);
         self.hint = Hint::Routine;
         self.meter.catalog_seen(now);
-        let changed = self.catalog.as_ref().is_none_or(|old| old.hash != catalog.hash);
+        let changed = self
+            .catalog
+            .as_ref()
+            .is_none_or(|old| old.hash != catalog.hash);
         if changed {
             self.meter.catalog_changed();
             self.catalog = Some(catalog);
         }
-        Dirty { view: changed, catalog: changed }
+        Dirty {
+            view: changed,
+            catalog: changed,
+        }
     }
 
     /// What a changed verdict means for the rest.
@@ -327,7 +369,10 @@ impl Slot {
         let after = self.machine.observed();
         let state = after.state;
         let catalog = before.state != state;
-        let dirty = Dirty { view: visible(before) != visible(after), catalog };
+        let dirty = Dirty {
+            view: seen::visible(before) != seen::visible(after),
+            catalog,
+        };
         if state == State::Ready {
             if let Some(since) = self.outage_since.take() {
                 self.meter.recovered(now.since(since));
@@ -339,22 +384,18 @@ impl Slot {
     }
 
     fn count(&self, transition: Option<&Transition>) {
-        if let Some(Transition { from, to, reason, message, .. }) = transition {
+        if let Some(Transition {
+            from,
+            to,
+            reason,
+            message,
+            ..
+        }) = transition
+        {
             self.meter.transition(from.as_str(), to.as_str());
             let reason = reason.map_or("none", ProbeReason::as_str);
             let backend = &*self.id().name.0;
             tracing::info!(backend, %from, %to, reason, message, "backend changed state");
         }
     }
-}
-
-fn blocked_view(blocked: &Blocked, since: Tick) -> Observed {
-    let view = Observed::unchecked(blocked.reason, blocked.message.clone(), since);
-    Observed { state: blocked.state, ..view }
-}
-
-/// What a reader of the snapshot would see; the times of good checks are read from the meter.
-fn visible(observed: &Observed) -> Observed {
-    let last_checked = observed.last_checked.map(|_| Tick::default());
-    Observed { last_success: None, last_checked, ..observed.clone() }
 }

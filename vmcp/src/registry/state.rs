@@ -43,7 +43,10 @@ impl State {
             places: HashMap::new(),
             last_generation: 0,
             first_round_done: false,
-            dirty: Dirty { view: true, catalog: true },
+            dirty: Dirty {
+                view: true,
+                catalog: true,
+            },
             publication,
         }
     }
@@ -83,25 +86,25 @@ impl State {
     pub fn deadline(&self, now: Tick) -> Option<Tick> {
         let hides = self.slots.iter().filter_map(|slot| slot.hides_at(now));
         let waits = !self.first_round_done && self.desired.is_some();
-        let judged = waits
-            .then(|| self.slots.iter().filter(|slot| !slot.judged(now)).map(Slot::judged_by).min());
+        let judged = waits.then(|| {
+            self.slots
+                .iter()
+                .filter(|slot| !slot.judged(now))
+                .map(Slot::judged_by)
+                .min()
+        });
         hides.chain(judged.flatten()).min()
     }
 
     /// A new snapshot, where readers would see a difference.
     pub fn publish(&mut self, now: Tick) -> Option<Snapshot> {
-        if !self.first_round_done && self.desired.is_some() {
-            self.first_round_done = self.slots.iter().all(|slot| slot.judged(now));
-            self.dirty.view |= self.first_round_done;
-        }
-        if self.dirty == Dirty::default() {
-            return None;
-        }
-        Some(self.snapshot(now))
+        self.judge_round(now);
+        (self.dirty != Dirty::default()).then(|| self.snapshot(now))
     }
 
     /// A new snapshot in any case.
     pub fn snapshot(&mut self, now: Tick) -> Snapshot {
+        self.judge_round(now);
         let dirty = std::mem::take(&mut self.dirty);
         let mut publication = std::mem::take(&mut self.publication);
         let snapshot = publication.build(self, dirty, now);
@@ -111,7 +114,10 @@ impl State {
 
     /// A deadline has passed: what depends on time alone is looked at again.
     pub fn touch(&mut self) {
-        self.dirty = Dirty { view: true, catalog: true };
+        self.dirty = Dirty {
+            view: true,
+            catalog: true,
+        };
     }
 
     /// Ends every runtime.
@@ -123,8 +129,11 @@ impl State {
     }
 
     fn discovered(&mut self, desired: Desired, moment: Moment, effects: &mut Vec<Effect>) {
-        let mut old: HashMap<BackendId, Slot> =
-            self.slots.drain(..).map(|slot| (slot.id().clone(), slot)).collect();
+        let mut old: HashMap<BackendId, Slot> = self
+            .slots
+            .drain(..)
+            .map(|slot| (slot.id().clone(), slot))
+            .collect();
         let mut slots = Vec::with_capacity(desired.backends.len());
         for backend in &desired.backends {
             let slot = match old.remove(&backend.id) {
@@ -145,12 +154,18 @@ impl State {
         if self.config.error.is_some() {
             tracing::info!("configuration is valid again");
         }
-        self.places =
-            slots.iter().enumerate().map(|(at, slot)| (slot.id().clone(), at)).collect();
+        self.places = slots
+            .iter()
+            .enumerate()
+            .map(|(at, slot)| (slot.id().clone(), at))
+            .collect();
         self.slots = slots;
         self.config = ConfigState::default();
         self.desired = Some(Arc::new(desired));
-        self.dirty = Dirty { view: true, catalog: true };
+        self.dirty = Dirty {
+            view: true,
+            catalog: true,
+        };
     }
 
     fn add(&mut self, backend: &DesiredBackend, moment: Moment, effects: &mut Vec<Effect>) -> Slot {
@@ -160,14 +175,27 @@ impl State {
     }
 
     fn rejected(&mut self, message: String) {
-        tracing::error!(error = message, "configuration refused, the last good one stays");
-        self.config = ConfigState { error: Some(message.into()) };
+        tracing::error!(
+            error = message,
+            "configuration refused, the last good one stays"
+        );
+        self.config = ConfigState {
+            error: Some(message.into()),
+        };
         self.dirty.view = true;
     }
 
     fn on_slot(&mut self, id: &BackendId, act: impl FnOnce(&mut Slot) -> Dirty) {
         if let Some(slot) = self.places.get(id).and_then(|at| self.slots.get_mut(*at)) {
             self.dirty.merge(act(slot));
+        }
+    }
+
+    /// Once done, the first round stays done: later backends do not make the gateway unready.
+    fn judge_round(&mut self, now: Tick) {
+        if !self.first_round_done && self.desired.is_some() {
+            self.first_round_done = self.slots.iter().all(|slot| slot.judged(now));
+            self.dirty.view |= self.first_round_done;
         }
     }
 

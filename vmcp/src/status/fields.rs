@@ -47,7 +47,11 @@ pub(super) fn apply(live: &VirtualMCPServer, report: &Report, now: Timestamp) ->
 
 /// Changes if and only if the status of the condition does.
 fn since(live: &VirtualMCPServer, new: &ReportCondition, now: Timestamp) -> Time {
-    let conditions = live.status.as_ref().map(|status| &status.conditions[..]).unwrap_or_default();
+    let conditions = live
+        .status
+        .as_ref()
+        .map(|status| &status.conditions[..])
+        .unwrap_or_default();
     condition::find(conditions, new.kind)
         .filter(|old| old.status == new.status.as_str())
         .map_or(Time(now), |old| old.last_transition_time.clone())
@@ -68,9 +72,15 @@ fn backend(backend: &ReportedBackend) -> Value {
     put("reason", json!(backend.reason));
     put("message", json!(backend.message));
     put("consecutiveFailures", json!(backend.consecutive_failures));
-    put("protocolVersion", json!(backend.protocol_version.map(|version| version.as_str())));
+    put(
+        "protocolVersion",
+        json!(backend.protocol_version.map(|version| version.as_str())),
+    );
     if let Some(info) = &backend.server_info {
-        put("serverInfo", json!({"name": info.name, "version": info.version}));
+        put(
+            "serverInfo",
+            json!({"name": info.name, "version": info.version}),
+        );
     }
     put("tools", json!(backend.tools));
     put("catalogHash", json!(backend.catalog_hash));
@@ -94,7 +104,11 @@ mod tests {
         let observed = Observed {
             state,
             reason: (failures > 0).then_some(ProbeReason::ConnectRefused),
-            message: if failures > 0 { "connection refused".to_owned() } else { String::new() },
+            message: if failures > 0 {
+                "connection refused".to_owned()
+            } else {
+                String::new()
+            },
             consecutive_failures: failures,
             ..Observed::default()
         };
@@ -163,7 +177,11 @@ mod tests {
     fn the_date_of_a_condition_changes_with_its_status_only() {
         let date = |object: &VirtualMCPServer, kind: &str| {
             let status = object.status.as_ref().unwrap();
-            condition::find(&status.conditions, kind).unwrap().last_transition_time.0.as_second()
+            condition::find(&status.conditions, kind)
+                .unwrap()
+                .last_transition_time
+                .0
+                .as_second()
         };
         let first = after(&blank(), &report(State::Ready, 0), 100);
 
@@ -182,6 +200,9 @@ mod tests {
 
         let fit = fitted(&live, other);
 
-        assert_eq!(fit.discovered_backends[0].last_transition_unix_ms, 1_700_000_000_000);
+        assert_eq!(
+            fit.discovered_backends[0].last_transition_unix_ms,
+            1_700_000_000_000
+        );
     }
 }

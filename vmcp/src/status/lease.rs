@@ -81,21 +81,22 @@ impl Lease {
             if let Err(error) = self.round().await {
                 tracing::debug!(%error, "lease round failed");
             }
-            let holds = self.holds();
-            self.tell(&held, holds);
+            self.tell(&held);
             tokio::select! {
                 () = cancel.cancelled() => break,
                 () = tokio::time::sleep(RENEW) => {}
             }
         }
         let held_at_end = self.holds();
-        self.tell(&held, false);
+        self.renewed = None;
+        self.tell(&held);
         if held_at_end && let Err(error) = self.release().await {
             tracing::warn!(%error, "lease not released");
         }
     }
 
-    fn tell(&self, held: &watch::Sender<bool>, holds: bool) {
+    fn tell(&self, held: &watch::Sender<bool>) {
+        let holds = self.holds();
         self.leader.store(holds, Ordering::Relaxed);
         let changed = held.send_if_modified(|old| std::mem::replace(old, holds) != holds);
         if changed {
@@ -105,18 +106,27 @@ impl Lease {
 
     /// We renewed recently enough to be sure.
     fn holds(&self) -> bool {
-        self.renewed.is_some_and(|at| self.clock.now().since(at) < DURATION - MARGIN)
+        self.renewed
+            .is_some_and(|at| self.clock.now().since(at) < DURATION - MARGIN)
     }
 
     async fn round(&mut self) -> Result<(), ApiError> {
-        let Some(owner) = self.owner_uid() else { return Ok(()) };
+        let Some(owner) = self.owner_uid() else {
+            return Ok(());
+        };
         let lease = match api(self.api.get_opt(&self.name)).await? {
             Some(lease) => lease,
             None => self.create(&owner).await?,
         };
-        let ours = lease.owner_references().iter().any(|reference| reference.uid == owner);
+        let ours = lease
+            .owner_references()
+            .iter()
+            .any(|reference| reference.uid == owner);
         if !ours {
-            tracing::warn!(lease = self.name, "lease belongs to another object and is left alone");
+            tracing::warn!(
+                lease = self.name,
+                "lease belongs to another object and is left alone"
+            );
             self.renewed = None;
             return Ok(());
         }
@@ -125,7 +135,10 @@ impl Lease {
         if self.seen.as_ref().is_none_or(|(known, _)| *known != spec) {
             self.seen = Some((spec.clone(), now));
         }
-        let unmoved = self.seen.as_ref().map_or(Duration::ZERO, |(_, at)| now.since(*at));
+        let unmoved = self
+            .seen
+            .as_ref()
+            .map_or(Duration::ZERO, |(_, at)| now.since(*at));
         let standing = standing(&spec, &self.holder, unmoved);
         if standing == Standing::Taken {
             self.renewed = None;
@@ -141,23 +154,31 @@ impl Lease {
 
     /// UID of our VirtualMCPServer: as told, else as watched.
     fn owner_uid(&self) -> Option<String> {
-        let live = || self.live.borrow().as_ref().and_then(|object| object.metadata.uid.clone());
+        let live = || {
+            self.live
+                .borrow()
+                .as_ref()
+                .and_then(|object| object.metadata.uid.clone())
+        };
         self.owner.clone().or_else(live)
     }
 
     async fn create(&self, owner: &str) -> Result<LeaseObject, ApiError> {
-        let body = self.object(json!({
-            "labels": {
-                labels::PART_OF: labels::PART_OF_VMCP,
-                labels::VIRTUAL_MCP_SERVER: self.owner_name,
-            },
-            "ownerReferences": [{
-                "apiVersion": format!("{GROUP}/{VERSION}"),
-                "kind": "VirtualMCPServer",
-                "name": self.owner_name,
-                "uid": owner,
-            }],
-        }), json!({"leaseDurationSeconds": DURATION.as_secs()}));
+        let body = self.object(
+            json!({
+                "labels": {
+                    labels::PART_OF: labels::PART_OF_VMCP,
+                    labels::VIRTUAL_MCP_SERVER: self.owner_name,
+                },
+                "ownerReferences": [{
+                    "apiVersion": format!("{GROUP}/{VERSION}"),
+                    "kind": "VirtualMCPServer",
+                    "name": self.owner_name,
+                    "uid": owner,
+                }],
+            }),
+            json!({"leaseDurationSeconds": DURATION.as_secs()}),
+        );
         let params = PatchParams::apply(CREATOR).force();
         api(self.api.patch(&self.name, &params, &Patch::Apply(&body))).await
     }
@@ -206,7 +227,9 @@ impl Lease {
 
     async fn apply(&self, body: &Value) -> Result<(), ApiError> {
         let params = PatchParams::apply(labels::FIELD_MANAGER_STATUS).force();
-        api(self.api.patch(&self.name, &params, &Patch::Apply(body))).await.map(drop)
+        api(self.api.patch(&self.name, &params, &Patch::Apply(body)))
+            .await
+            .map(drop)
     }
 
     fn object(&self, mut metadata: Value, spec: Value) -> Value {
@@ -226,7 +249,9 @@ impl Lease {
 }
 
 fn standing(spec: &LeaseSpec, us: &str, unmoved: Duration) -> Standing {
-    let lasts = spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok());
+    let lasts = spec
+        .lease_duration_seconds
+        .and_then(|s| u64::try_from(s).ok());
     match spec.holder_identity.as_deref() {
         None | Some("") => Standing::Free,
         Some(holder) if holder == us => Standing::Ours,
@@ -254,8 +279,17 @@ mod tests {
 
         assert_eq!(standing(&held_by(None), "a", second), Standing::Free);
         assert_eq!(standing(&held_by(Some("")), "a", second), Standing::Free);
-        assert_eq!(standing(&held_by(Some("a")), "a", 99 * second), Standing::Ours);
-        assert_eq!(standing(&held_by(Some("b")), "a", 9 * second), Standing::Taken);
-        assert_eq!(standing(&held_by(Some("b")), "a", 10 * second), Standing::Free);
+        assert_eq!(
+            standing(&held_by(Some("a")), "a", 99 * second),
+            Standing::Ours
+        );
+        assert_eq!(
+            standing(&held_by(Some("b")), "a", 9 * second),
+            Standing::Taken
+        );
+        assert_eq!(
+            standing(&held_by(Some("b")), "a", 10 * second),
+            Standing::Free
+        );
     }
 }

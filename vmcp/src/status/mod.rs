@@ -47,7 +47,9 @@ pub struct StatusWriter {
 
 impl fmt::Debug for StatusWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StatusWriter").field("holder", &self.holder).finish_non_exhaustive()
+        f.debug_struct("StatusWriter")
+            .field("holder", &self.holder)
+            .finish_non_exhaustive()
     }
 }
 

@@ -26,7 +26,10 @@ pub(super) fn published(live: &VirtualMCPServer, current: &Report) -> Option<Rep
     if !managed {
         return None;
     }
-    let conditions = current.conditions.iter().map(|now| condition(&status.conditions, now));
+    let conditions = current
+        .conditions
+        .iter()
+        .map(|now| condition(&status.conditions, now));
     let generation = status
         .conditions
         .iter()
@@ -58,7 +61,9 @@ pub(super) fn fitted(live: &VirtualMCPServer, mut current: Report) -> Report {
             let clipped = SpecServerInfo::clipped(&info.name, &info.version);
             (info.name, info.version) = (clipped.name, clipped.version);
         }
-        let mut entries = status.into_iter().flat_map(|status| &status.discovered_backends);
+        let mut entries = status
+            .into_iter()
+            .flat_map(|status| &status.discovered_backends);
         let same = entries.find(|entry| {
             entry.name == now.name && entry.uid == now.uid && state(entry.state) == now.state
         });
@@ -82,7 +87,11 @@ fn condition(published: &[Condition], now: &ReportCondition) -> Option<ReportCon
     Some(ReportCondition {
         kind: now.kind,
         status,
-        reason: if old.reason == now.reason { now.reason } else { "" },
+        reason: if old.reason == now.reason {
+            now.reason
+        } else {
+            ""
+        },
         message: old.message.clone(),
     })
 }
@@ -100,7 +109,10 @@ fn backend(entry: &DiscoveredBackend) -> ReportedBackend {
             .consecutive_failures
             .and_then(|count| u32::try_from(count).ok())
             .unwrap_or_default(),
-        protocol_version: entry.protocol_version.as_deref().and_then(ProtocolVersion::parse),
+        protocol_version: entry
+            .protocol_version
+            .as_deref()
+            .and_then(ProtocolVersion::parse),
         server_info: entry.server_info.as_ref().map(|info| ServerInfo {
             name: info.name.clone(),
             version: info.version.clone(),
@@ -119,7 +131,9 @@ fn transport(transport: Transport) -> String {
 }
 
 fn count(value: Option<i32>) -> usize {
-    value.and_then(|value| usize::try_from(value).ok()).unwrap_or_default()
+    value
+        .and_then(|value| usize::try_from(value).ok())
+        .unwrap_or_default()
 }
 
 fn phase(phase: VirtualPhase) -> Phase {

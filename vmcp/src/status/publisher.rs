@@ -120,11 +120,17 @@ impl Publisher {
         now: Tick,
     ) -> Result<(), ApiError> {
         let millis = self.writer.clock.unix_ms(now) / 1000 * 1000;
-        let body = fields::apply(live, current, Timestamp::from_millisecond(millis).unwrap_or_default());
+        let body = fields::apply(
+            live,
+            current,
+            Timestamp::from_millisecond(millis).unwrap_or_default(),
+        );
         let params = PatchParams::apply(labels::FIELD_MANAGER_STATUS).force();
         let name = &self.writer.identity.name;
-        let answer =
-            api(self.gateways.patch_status(name, &params, &Patch::Apply(&body))).await?;
+        let answer = api(self
+            .gateways
+            .patch_status(name, &params, &Patch::Apply(&body)))
+        .await?;
         self.writer.meter.status_written();
         self.written = current.discovered_backends.iter().filter_map(key).collect();
         self.newer = Some(Arc::new(answer));
@@ -171,7 +177,10 @@ impl Publisher {
         let backends = &mut current.discovered_backends;
         backends.retain(|backend| key(backend).is_none_or(|key| !gone.contains(&key)));
         if backends.len() != current.backend_count {
-            let ready = backends.iter().filter(|backend| backend.state.serves()).count();
+            let ready = backends
+                .iter()
+                .filter(|backend| backend.state.serves())
+                .count();
             current.backend_count = backends.len();
             current.ready_backend_count = ready;
             current.backends = format!("{ready}/{}", backends.len());
@@ -203,7 +212,10 @@ impl Publisher {
 
 /// Resource versions of one resource can be compared since Kubernetes 1.35.
 fn version(object: &VirtualMCPServer) -> u128 {
-    object.resource_version().and_then(|text| text.parse().ok()).unwrap_or_default()
+    object
+        .resource_version()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default()
 }
 
 fn key(backend: &ReportedBackend) -> Option<(String, String)> {

@@ -17,7 +17,10 @@ spec:
 ";
 
 fn source(name: &str, text: &str) -> Source {
-    Source { path: name.into(), text: text.to_owned() }
+    Source {
+        path: name.into(),
+        text: text.to_owned(),
+    }
 }
 
 fn load(loader: &mut Loader, text: &str) -> Result<Objects, LoadError> {
@@ -25,16 +28,24 @@ fn load(loader: &mut Loader, text: &str) -> Result<Objects, LoadError> {
 }
 
 fn fault_of(text: &str) -> String {
-    load(&mut Loader::new().unwrap(), text).unwrap_err().to_string()
+    load(&mut Loader::new().unwrap(), text)
+        .unwrap_err()
+        .to_string()
 }
 
 fn with_server(spec: &str) -> String {
-    format!("{GATEWAY}---\napiVersion: vmcp.dev/v1alpha1\nkind: MCPServer\nmetadata: {{name: one}}\nspec:\n{spec}")
+    format!(
+        "{GATEWAY}---\napiVersion: vmcp.dev/v1alpha1\nkind: MCPServer\nmetadata: {{name: one}}\nspec:\n{spec}"
+    )
 }
 
 #[test]
 fn several_documents_make_one_configuration_and_the_namespace_is_ignored() {
-    let objects = load(&mut Loader::new().unwrap(), &format!("{GATEWAY}---\n{SERVER}")).unwrap();
+    let objects = load(
+        &mut Loader::new().unwrap(),
+        &format!("{GATEWAY}---\n{SERVER}"),
+    )
+    .unwrap();
 
     assert_eq!(objects.servers.len(), 1);
     assert_eq!(objects.servers[0].metadata.namespace, None);
@@ -45,21 +56,54 @@ fn several_documents_make_one_configuration_and_the_namespace_is_ignored() {
 #[test]
 fn every_fault_names_file_line_and_field() {
     let cases = [
-        ("  remote: {url: 'https://x/mcp', alowInsecure: true}\n", "c.yaml:11: spec.remote.alowInsecure: unknown field"),
-        ("  remote: {url: 'https://x'}\n  service: {name: s, port: 1}\n", "c.yaml:11: spec: set exactly one of workload, service, remote"),
+        (
+            "  remote: {url: 'https://x/mcp', alowInsecure: true}\n",
+            "c.yaml:11: spec.remote.alowInsecure: unknown field",
+        ),
+        (
+            "  remote: {url: 'https://x'}\n  service: {name: s, port: 1}\n",
+            "c.yaml:11: spec: set exactly one of workload, service, remote",
+        ),
         ("  path: /mcp\n", "spec: set exactly one of"),
-        ("  service:\n    name: s\n    port: 70000\n", "c.yaml:13: spec.service.port: 70000 is out of range: use 1 to 65535"),
-        ("  service: {name: s, port: http}\n", "c.yaml:11: spec.service.port: must be a whole number, not a string"),
-        ("  service: {name: s}\n", "c.yaml:11: spec.service.port: is required"),
-        ("  remote: {url: 'http://x'}\n", "c.yaml:11: spec.remote.url: url "),
-        ("  remote: {url: 'ftp://x'}\n", "c.yaml:11: spec.remote.url: url must begin with https:// or http://"),
-        ("  remote: {url: 'https://x'}\n  transport: stdio\n", "c.yaml:12: spec.transport: \"stdio\" is not one of"),
-        ("  remote: {url: 'https://x'}\n  healthCheck: {periodSeconds: 0}\n", "c.yaml:12: spec.healthCheck.periodSeconds: 0 is out of range"),
-        ("  remote: {url: 'https://x'}\n  catalog: {policy: KeepFor}\n", "c.yaml:12: spec.catalog.keepForSeconds: policy KeepFor needs"),
+        (
+            "  service:\n    name: s\n    port: 70000\n",
+            "c.yaml:13: spec.service.port: 70000 is out of range: use 1 to 65535",
+        ),
+        (
+            "  service: {name: s, port: http}\n",
+            "c.yaml:11: spec.service.port: must be a whole number, not a string",
+        ),
+        (
+            "  service: {name: s}\n",
+            "c.yaml:11: spec.service.port: is required",
+        ),
+        (
+            "  remote: {url: 'http://x'}\n",
+            "c.yaml:11: spec.remote.url: url ",
+        ),
+        (
+            "  remote: {url: 'ftp://x'}\n",
+            "c.yaml:11: spec.remote.url: url must begin with https:// or http://",
+        ),
+        (
+            "  remote: {url: 'https://x'}\n  transport: stdio\n",
+            "c.yaml:12: spec.transport: \"stdio\" is not one of",
+        ),
+        (
+            "  remote: {url: 'https://x'}\n  healthCheck: {periodSeconds: 0}\n",
+            "c.yaml:12: spec.healthCheck.periodSeconds: 0 is out of range",
+        ),
+        (
+            "  remote: {url: 'https://x'}\n  catalog: {policy: KeepFor}\n",
+            "c.yaml:12: spec.catalog.keepForSeconds: policy KeepFor needs",
+        ),
     ];
     for (spec, expected) in cases {
         let found = fault_of(&with_server(spec));
-        assert!(found.contains(expected), "{spec}\n  found: {found}\n  expected: {expected}");
+        assert!(
+            found.contains(expected),
+            "{spec}\n  found: {found}\n  expected: {expected}"
+        );
     }
 }
 
@@ -68,15 +112,30 @@ fn faults_outside_of_the_spec_are_found_too() {
     let cases = [
         ("a: [1\n", "c.yaml:"),
         ("a: 1\n", "c.yaml:1: no Kubernetes object"),
-        ("apiVersion: vmcp.dev/v1\nkind: MCPServer\n", "apiVersion: \"vmcp.dev/v1\" is not vmcp.dev/v1alpha1"),
-        ("apiVersion: vmcp.dev/v1alpha1\nkind: McpServer\n", "kind: \"McpServer\" is not one of MCPServer"),
-        ("apiVersion: vmcp.dev/v1alpha1\nkind: MCPServer\nmetadata: {name: UPPER}\nspec: {remote: {url: 'https://x'}}\n", "c.yaml:3: metadata.name: \"UPPER\" does not match"),
-        ("apiVersion: vmcp.dev/v1alpha1\nkind: MCPServer\nmetadata: {name: a}\nspek: {}\n", "c.yaml:4: spek: unknown field"),
+        (
+            "apiVersion: vmcp.dev/v1\nkind: MCPServer\n",
+            "apiVersion: \"vmcp.dev/v1\" is not vmcp.dev/v1alpha1",
+        ),
+        (
+            "apiVersion: vmcp.dev/v1alpha1\nkind: McpServer\n",
+            "kind: \"McpServer\" is not one of MCPServer",
+        ),
+        (
+            "apiVersion: vmcp.dev/v1alpha1\nkind: MCPServer\nmetadata: {name: UPPER}\nspec: {remote: {url: 'https://x'}}\n",
+            "c.yaml:3: metadata.name: \"UPPER\" does not match",
+        ),
+        (
+            "apiVersion: vmcp.dev/v1alpha1\nkind: MCPServer\nmetadata: {name: a}\nspek: {}\n",
+            "c.yaml:4: spek: unknown field",
+        ),
         (SERVER, "no VirtualMCPServer in the given files"),
     ];
     for (text, expected) in cases {
         let found = fault_of(text);
-        assert!(found.contains(expected), "{text}\n  found: {found}\n  expected: {expected}");
+        assert!(
+            found.contains(expected),
+            "{text}\n  found: {found}\n  expected: {expected}"
+        );
     }
 }
 
@@ -86,7 +145,10 @@ fn two_gateways_are_a_fault_that_names_both() {
 
     let found = fault_of(&format!("{GATEWAY}---\n{second}"));
 
-    assert!(found.contains("\"other\" here and \"all\" at c.yaml:1"), "{found}");
+    assert!(
+        found.contains("\"other\" here and \"all\" at c.yaml:1"),
+        "{found}"
+    );
 }
 
 #[test]
@@ -128,7 +190,10 @@ fn the_generation_of_the_gateway_grows_with_its_spec_only() {
     let generation = |objects: Objects| objects.gateway.metadata.generation;
 
     assert_eq!(generation(load(&mut loader, GATEWAY).unwrap()), Some(1));
-    assert_eq!(generation(load(&mut loader, &format!("{GATEWAY}---\n{SERVER}")).unwrap()), Some(1));
+    assert_eq!(
+        generation(load(&mut loader, &format!("{GATEWAY}---\n{SERVER}")).unwrap()),
+        Some(1)
+    );
     let edited = format!("{GATEWAY}  minReadyBackends: 0\n");
     assert_eq!(generation(load(&mut loader, &edited).unwrap()), Some(2));
 }
@@ -141,11 +206,14 @@ fn a_folder_means_its_yaml_and_json_files_and_nothing_hidden() {
         fs::write(dir.join(name), "x: 1\n").unwrap();
     }
 
-    let sources = read(&[dir.clone()]).unwrap();
+    let sources = read(std::slice::from_ref(&dir)).unwrap();
     let missing = read(&[dir.join("absent")]).unwrap_err().to_string();
     fs::remove_dir_all(&dir).unwrap();
 
-    let names: Vec<_> = sources.iter().filter_map(|s| s.path.file_name()?.to_str()).collect();
+    let names: Vec<_> = sources
+        .iter()
+        .filter_map(|s| s.path.file_name()?.to_str())
+        .collect();
     assert_eq!(names, ["a.yaml", "b.yml", "c.json"]);
     assert!(missing.contains("absent"), "{missing}");
 }
