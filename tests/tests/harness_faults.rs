@@ -345,3 +345,25 @@ async fn the_proxy_breaks_the_network_as_named() {
         "there and back"
     );
 }
+
+/// R2.8, T18: a restart keeps the port and loses the sessions.
+#[tokio::test]
+async fn a_restart_keeps_the_port_and_loses_the_sessions() {
+    let backend = Backend::late(Script::legacy()).await.unwrap();
+    assert!(
+        RawClient::connect(&backend.url()).await.is_err(),
+        "late means not there yet"
+    );
+    backend.restart().await.unwrap();
+    let session = raw(&backend).await.initialize().await.unwrap();
+
+    backend.restart().await.unwrap();
+    let lost = raw(&backend)
+        .await
+        .legacy(&session, "ping", json!({}))
+        .await
+        .unwrap();
+
+    assert_eq!(lost.status, 404);
+    assert_eq!(backend.sessions_open(), 0);
+}

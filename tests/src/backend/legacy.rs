@@ -29,7 +29,7 @@ pub(super) async fn post_stateful(
     if !engine.sessions().touch(session) {
         return unknown_session(script).into();
     }
-    if let Some(refused) = wrong_version(script, call, rpc) {
+    if let Some(refused) = wrong_version(script, call, rpc).or_else(|| modern_meta(rpc)) {
         return refused.into();
     }
     if rpc.method() == "notifications/initialized" {
@@ -50,7 +50,7 @@ pub(super) async fn post_stateless(script: &Script, call: &Call, rpc: &Rpc) -> R
     if rpc.method() == "server/discover" {
         return Message::error(rpc.id_raw(), 404, -32601, "Method not found").into();
     }
-    match wrong_version(script, call, rpc) {
+    match wrong_version(script, call, rpc).or_else(|| modern_meta(rpc)) {
         Some(refused) => refused.into(),
         None => operate(script, rpc).await,
     }
@@ -93,6 +93,13 @@ pub(super) fn initialize(script: &Script, rpc: &Rpc) -> Message {
         "serverInfo": {"name": script.server_name, "version": script.server_version},
     });
     Message::result(rpc, result.to_string())
+}
+
+/// As a server that knows both eras does: `_meta` of 2026-07-28 under a legacy header is refused.
+fn modern_meta(rpc: &Rpc) -> Option<Message> {
+    rpc.params["_meta"]["io.modelcontextprotocol/protocolVersion"].as_str()?;
+    let text = "Bad Request: the request headers and body disagree about the protocol version";
+    Some(Message::error(rpc.id_raw(), 400, -32020, text))
 }
 
 /// A version header that this server does not speak is refused (2025-06-18 and later).
