@@ -3,7 +3,7 @@
 SHELL := bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help build test demo lint generate verify cluster
+.PHONY: help build test demo lint generate verify bench cluster
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,10 @@ generate: ## Write again what is generated: CRDs, their chart, deploy/install.ya
 	@tests/tools/generate.sh
 
 verify: lint test ## What CI runs
+
+bench: ## What the gateway costs beside direct calls, on this machine
+	cargo build --release --workspace --bins
+	@$(TARGET)/release/bench
 
 cluster: ## Leave a control plane running and print its kubeconfig
 	@tests/tools/build.sh kubernetes etcd
