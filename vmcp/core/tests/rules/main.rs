@@ -1,0 +1,30 @@
+//! The rules of the deciding crate, as properties and as examples.
+//!
+//! One binary, one module for each unit. Nothing here waits, opens or reads anything: time is a
+//! number that the test counts up.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests stop at a wrong value"
+)]
+
+mod backoff;
+mod cache;
+mod cursor;
+mod diff;
+mod health_calls;
+mod health_machine;
+mod health_model;
+mod jsonrpc;
+mod mcp_errors;
+mod mcp_messages;
+mod merge;
+mod pacer;
+mod pages;
+mod raw_json;
+mod server_health;
+mod session;
+mod support;
+mod text;
+mod truth_table;

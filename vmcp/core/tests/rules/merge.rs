@@ -1,0 +1,407 @@
+//! Many catalogues, one list.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use proptest::prelude::*;
+use vmcp_core::catalog::{
+    Catalog, ConflictPolicy, ConflictStrategy, Member, Merged, Resolution, merge,
+};
+use vmcp_core::id::BackendId;
+use vmcp_core::jsonrpc::raw;
+use vmcp_core::limits;
+use vmcp_core::route::RouteTable;
+
+use crate::support::{MANY, cases, catalog, quoted, tool_with};
+
+/// A backend of a generated world.
+#[derive(Clone, Debug)]
+struct Backend {
+    id: BackendId,
+    prefix: Option<String>,
+    catalog: Option<Catalog>,
+}
+
+fn backend(name: &str, prefix: Option<&str>, tools: &[&str]) -> Backend {
+    Backend {
+        id: BackendId::new(name, &format!("uid-{name}")),
+        prefix: prefix.map(str::to_owned),
+        catalog: Some(catalog(tools)),
+    }
+}
+
+fn merged(backends: &[Backend], policy: &ConflictPolicy) -> Merged {
+    let members: Vec<_> = backends
+        .iter()
+        .map(|backend| Member {
+            id: &backend.id,
+            prefix: backend.prefix.as_deref(),
+            catalog: backend.catalog.as_ref(),
+        })
+        .collect();
+    merge(&members, policy)
+}
+
+fn policy(strategy: ConflictStrategy) -> ConflictPolicy {
+    ConflictPolicy {
+        strategy,
+        ..ConflictPolicy::default()
+    }
+}
+
+fn strategies() -> impl Strategy<Value = ConflictPolicy> {
+    let strategy = prop_oneof![
+        Just(ConflictStrategy::Prefix),
+        Just(ConflictStrategy::PrefixOnConflict),
+        Just(ConflictStrategy::Priority),
+        Just(ConflictStrategy::Manual),
+    ];
+    let order = prop_oneof![Just(vec![]), Just(vec!["c".to_owned(), "a".to_owned()])];
+    (strategy, order).prop_map(|(strategy, priority_order)| ConflictPolicy {
+        strategy,
+        priority_order,
+        ..ConflictPolicy::default()
+    })
+}
+
+/// Few names and prefixes, so that they clash often, in every way: "a_" + "x" and "" + "a_x".
+fn worlds() -> impl Strategy<Value = Vec<Backend>> {
+    let names = prop_oneof![Just("x"), Just("y"), Just("a_x"), Just("b_x"), Just("_")];
+    let tools = proptest::collection::vec((names, 0_u8..3), 0..4);
+    let prefix = proptest::option::of(prop_oneof![Just(""), Just("a_"), Just("b_")]);
+    let one = (prefix, proptest::option::weighted(0.9, tools));
+    proptest::collection::vec(one, 0..4).prop_map(|all| {
+        all.into_iter()
+            .zip(["b", "a", "c", "d"])
+            .map(|((prefix, tools), name)| Backend {
+                id: BackendId::new(name, &format!("uid-{name}")),
+                prefix: prefix.map(str::to_owned),
+                catalog: tools.map(|tools| {
+                    let entries = tools
+                        .iter()
+                        .map(|(name, body)| tool_with(name, &body.to_string()));
+                    Catalog::new(entries.collect())
+                }),
+            })
+            .collect()
+    })
+}
+
+/// Who has which name: the part of a merge that no order may change.
+fn owners(merged: &Merged) -> BTreeMap<String, (BackendId, String)> {
+    let owner = |tool: &vmcp_core::catalog::ExposedTool| {
+        (
+            tool.exposed.to_string(),
+            (tool.backend.clone(), tool.original.to_string()),
+        )
+    };
+    merged.tools.iter().map(owner).collect()
+}
+
+proptest! {
+    #![proptest_config(cases(MANY))]
+
+    /// R4.8, R2.9: every exposed name stands once, carries itself, and routes back to one tool of
+    /// one backend, under every strategy.
+    #[test]
+    fn every_name_stands_once_and_routes_back(world in worlds(), policy in strategies()) {
+        let merged = merged(&world, &policy);
+        let routes = RouteTable::new(&merged);
+
+        prop_assert_eq!(owners(&merged).len(), merged.tools.len());
+        prop_assert_eq!(routes.len(), merged.tools.len());
+        for tool in &merged.tools {
+            let shown = raw::top_level(&tool.raw, "name").map(str::to_owned);
+            prop_assert_eq!(shown, Some(quoted(&tool.exposed)));
+            let route = routes.get(&tool.exposed).unwrap();
+            prop_assert_eq!((&route.backend, &route.original), (&tool.backend, &tool.original));
+            let home = world.iter().find(|backend| backend.id == tool.backend).unwrap();
+            let listed = home.catalog.as_ref().unwrap();
+            prop_assert!(listed.tools.iter().any(|entry| entry.name == tool.original));
+        }
+    }
+
+    /// R4.8: who has which name, what clashes and the hash do not depend on the order of backends.
+    #[test]
+    fn the_order_of_backends_changes_no_name(
+        world in worlds(),
+        policy in strategies(),
+        turn in 0_usize..4,
+        backwards in any::<bool>(),
+    ) {
+        let mut other = world.clone();
+        let by = turn % other.len().max(1);
+        other.rotate_left(by);
+        if backwards {
+            other.reverse();
+        }
+        let (one, two) = (merged(&world, &policy), merged(&other, &policy));
+
+        prop_assert_eq!(owners(&one), owners(&two));
+        prop_assert_eq!(&one.conflicts, &two.conflicts);
+        prop_assert_eq!(one.hash, two.hash);
+    }
+
+    /// The same input gives the same list, and a member that stands twice counts once.
+    #[test]
+    fn merging_is_deterministic_and_idempotent(world in worlds(), policy in strategies()) {
+        let once = merged(&world, &policy);
+        let doubled: Vec<_> = world.iter().chain(&world).cloned().collect();
+
+        prop_assert_eq!(&once, &merged(&world, &policy));
+        prop_assert_eq!(&once, &merged(&doubled, &policy));
+    }
+
+    /// R4.5, R4.12, R2.8: a removed backend leaves nothing, neither tools nor conflicts.
+    #[test]
+    fn a_removed_backend_leaves_nothing(world in worlds(), policy in strategies(), at in 0_usize..4) {
+        prop_assume!(at < world.len());
+        let mut rest = world.clone();
+        let gone = rest.remove(at);
+
+        let merged = merged(&rest, &policy);
+
+        prop_assert!(merged.tools.iter().all(|tool| tool.backend != gone.id));
+        prop_assert!(merged.conflicts.iter().all(|c| !c.backends.contains(&gone.id.name)));
+    }
+
+    /// R4.8, T14: an entry is missing only where a conflict or a warning names it: a clash takes
+    /// nothing along.
+    #[test]
+    fn nothing_is_missing_without_a_word(world in worlds(), policy in strategies()) {
+        let merged = merged(&world, &policy);
+        let offered: usize = world
+            .iter()
+            .filter_map(|backend| backend.catalog.as_ref())
+            .map(|catalog| catalog.tools.iter().map(|tool| &tool.name).collect::<BTreeSet<_>>().len())
+            .sum();
+        let lost: usize = merged
+            .conflicts
+            .iter()
+            .map(|conflict| match conflict.resolution {
+                Resolution::Hidden => conflict.backends.len(),
+                Resolution::Won(_) => conflict.backends.len() - 1,
+            })
+            .sum();
+
+        prop_assert_eq!(merged.tools.len() + lost, offered);
+        prop_assert!(merged.conflicts.iter().all(|conflict| conflict.backends.len() > 1));
+    }
+
+    /// T22: but for the name every byte of an entry is the backend's.
+    #[test]
+    fn only_the_name_of_an_entry_changes(world in worlds(), policy in strategies()) {
+        let entries: HashMap<_, _> = world
+            .iter()
+            .filter_map(|backend| Some((&backend.id, backend.catalog.as_ref()?)))
+            .collect();
+        for tool in &merged(&world, &policy).tools {
+            let entry = entries[&tool.backend]
+                .tools
+                .iter()
+                .find(|entry| entry.name == tool.original)
+                .unwrap();
+            let back = raw::replace_top_level(&tool.raw, "name", &quoted(&entry.name)).unwrap();
+            prop_assert_eq!(&*back, &*entry.raw);
+        }
+    }
+
+    /// Prefix, the default: another backend renames no tool that was there.
+    #[test]
+    fn with_prefixes_a_new_backend_renames_nothing(world in worlds()) {
+        let policy = policy(ConflictStrategy::Prefix);
+        let before = owners(&merged(&world, &policy));
+        let mut more = world.clone();
+        more.push(backend("e", None, &["x", "y", "z"]));
+
+        let after = owners(&merged(&more, &policy));
+
+        for (name, owner) in &before {
+            prop_assert!(after.get(name).is_none_or(|now| now == owner));
+        }
+        prop_assert!(before.keys().all(|name| after.contains_key(name) || name.starts_with("e_")));
+    }
+
+    /// T13, T15, R4.11: the hash changes with an entry's content and not with the order of the list.
+    #[test]
+    fn the_hash_sees_content_and_not_order(
+        names in proptest::collection::btree_set("[a-c]{1,2}", 1..5),
+        body in 0_u8..9,
+    ) {
+        let entries: Vec<_> = names.iter().map(|name| tool_with(name, "0")).collect();
+        let mut turned = entries.clone();
+        turned.reverse();
+        let mut changed = entries.clone();
+        changed[0] = tool_with(&entries[0].name, &body.to_string());
+
+        let hash = Catalog::new(entries).hash;
+
+        prop_assert_eq!(hash, Catalog::new(turned).hash);
+        prop_assert_eq!(hash == Catalog::new(changed).hash, body == 0);
+    }
+}
+
+fn names(merged: &Merged) -> Vec<&str> {
+    merged.tools.iter().map(|tool| &*tool.exposed).collect()
+}
+
+/// The default: always a prefix, in the order of members.
+#[test]
+fn by_default_each_name_has_its_backends_prefix() {
+    let world = [
+        backend("time", None, &["now"]),
+        backend("git", Some("g/"), &["log", "add"]),
+    ];
+
+    let merged = merged(&world, &ConflictPolicy::default());
+
+    assert_eq!(names(&merged), ["time_now", "g/log", "g/add"]);
+    assert_eq!(merged.conflicts, []);
+}
+
+/// T14: one clash hides two tools, the others stay, and the conflict names both.
+#[test]
+fn a_clash_hides_the_clashing_tools_and_nothing_else() {
+    let world = [
+        backend("a", Some(""), &["x", "y"]),
+        backend("b", Some(""), &["x", "z"]),
+    ];
+
+    let merged = merged(&world, &ConflictPolicy::default());
+
+    assert_eq!(names(&merged), ["y", "z"]);
+    assert_eq!(merged.conflicts.len(), 1);
+    assert_eq!(merged.conflicts[0].name, "x");
+    assert!(merged.conflicts[0].is_unresolved());
+    let backends: Vec<_> = merged.conflicts[0]
+        .backends
+        .iter()
+        .map(|name| &*name.0)
+        .collect();
+    assert_eq!(backends, ["a", "b"]);
+}
+
+/// Two prefixes that join to one name clash like any other.
+#[test]
+fn names_that_meet_only_with_their_prefixes_clash_too() {
+    let world = [
+        backend("a", Some("a_"), &["b_x"]),
+        backend("b", Some("a_b_"), &["x", "y"]),
+    ];
+
+    let merged = merged(&world, &ConflictPolicy::default());
+
+    assert_eq!(names(&merged), ["a_b_y"]);
+    assert_eq!(merged.conflicts[0].name, "a_b_x");
+}
+
+#[test]
+fn prefix_on_conflict_leaves_single_names_alone() {
+    let world = [
+        backend("a", None, &["x", "y"]),
+        backend("b", None, &["x", "z"]),
+    ];
+
+    let merged = merged(&world, &policy(ConflictStrategy::PrefixOnConflict));
+
+    assert_eq!(names(&merged), ["a_x", "y", "b_x", "z"]);
+    assert_eq!(merged.conflicts, []);
+}
+
+#[test]
+fn priority_gives_the_name_to_the_first_in_order_then_by_name() {
+    let world = [
+        backend("a", None, &["x", "y"]),
+        backend("b", None, &["x", "y"]),
+        backend("c", None, &["x"]),
+    ];
+    let mut policy = policy(ConflictStrategy::Priority);
+    policy.priority_order = vec!["c".to_owned()];
+
+    let merged = merged(&world, &policy);
+
+    let owners: Vec<_> = merged
+        .tools
+        .iter()
+        .map(|tool| (&*tool.exposed, &*tool.backend.name.0))
+        .collect();
+    assert_eq!(owners, [("y", "a"), ("x", "c")]);
+    assert!(
+        merged
+            .conflicts
+            .iter()
+            .all(|conflict| !conflict.is_unresolved())
+    );
+    assert_eq!(merged.conflicts.len(), 2);
+}
+
+#[test]
+fn manual_renames_nothing_and_hides_what_clashes() {
+    let world = [backend("a", None, &["x", "y"]), backend("b", None, &["x"])];
+
+    let merged = merged(&world, &policy(ConflictStrategy::Manual));
+
+    assert_eq!(names(&merged), ["y"]);
+    assert!(merged.conflicts[0].is_unresolved());
+}
+
+/// Exposed names over 64 characters draw a warning, over 128 they are hidden; 64 and 128 are not
+/// over.
+#[test]
+fn long_names_are_warned_of_and_then_hidden() {
+    let long = |length: usize| "n".repeat(length - "a_".len());
+    let lengths = [
+        limits::NAME_WARN,
+        limits::NAME_WARN + 1,
+        limits::NAME_MAX,
+        limits::NAME_MAX + 1,
+    ];
+    let tools: Vec<String> = lengths.into_iter().map(long).collect();
+    let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
+
+    let merged = merged(&[backend("a", None, &tools)], &ConflictPolicy::default());
+
+    let shown: Vec<_> = merged.tools.iter().map(|tool| tool.exposed.len()).collect();
+    assert_eq!(shown, [64, 65, 128]);
+    assert_eq!(merged.warnings.len(), 3);
+    assert!(
+        merged.warnings[2].contains("is hidden"),
+        "{}",
+        merged.warnings[2]
+    );
+}
+
+/// T19: only a tool whose own annotations say so may be called twice.
+#[test]
+fn a_call_may_be_repeated_only_where_the_tool_says_so() {
+    let entry = |name: &str, annotations: &str| {
+        let raw = format!(r#"{{"name":"{name}","annotations":{annotations},"readOnlyHint":true}}"#);
+        vmcp_core::catalog::Entry {
+            name: name.into(),
+            raw: raw.into(),
+        }
+    };
+    let catalog = Catalog::new(vec![
+        entry("read", r#"{"readOnlyHint":true}"#),
+        entry(
+            "idempotent",
+            r#"{"idempotentHint": true, "readOnlyHint":false}"#,
+        ),
+        entry(
+            "write",
+            r#"{"readOnlyHint":false,"title":"\"readOnlyHint\":true"}"#,
+        ),
+        entry("odd", "[]"),
+    ]);
+    let world = [Backend {
+        id: BackendId::new("a", "u"),
+        prefix: Some(String::new()),
+        catalog: Some(catalog),
+    }];
+
+    let routes = RouteTable::new(&merged(&world, &ConflictPolicy::default()));
+
+    let repeatable = |name: &str| routes.get(name).unwrap().repeatable;
+    assert!(repeatable("read") && repeatable("idempotent"));
+    assert!(!repeatable("write") && !repeatable("odd"));
+    assert_eq!(routes.get("a_read"), None);
+}
