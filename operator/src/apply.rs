@@ -1,0 +1,422 @@
+//! The only writer of objects and statuses ("How the operator writes" in the
+//! architecture). Both controllers hand it what they built; it looks at the live object
+//! first, and writes only what differs.
+//!
+//! Guarantees: a stranger's object is never written; what is written carries the resource
+//! version that was looked at, so that a write on an old view fails; every write is
+//! counted, and the guard expects to see it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::fmt::{self, Debug};
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use json_patch::Patch as JsonPatch;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use vmcp_crds::labels::FIELD_MANAGER_OPERATOR;
+
+use crate::cache::{Cache, Watched};
+use crate::client::{CallError, patiently};
+use crate::ensured::Ensured;
+use crate::fields;
+use crate::guard::Guard;
+use crate::limits::SETTLED_MAX;
+use crate::metrics::Metrics;
+use crate::owner::{Owner, Standing, controller};
+use crate::patch::{replace, test};
+
+/// A kind that we build.
+pub trait Built: Watched + Serialize + Resource<Scope = NamespaceResourceScope> {}
+
+impl<K> Built for K where K: Watched + Serialize + Resource<Scope = NamespaceResourceScope> {}
+
+/// See the module.
+pub struct Writer {
+    client: Client,
+    metrics: Metrics,
+    guard: Arc<Guard>,
+    /// What the server made of our last apply, by UID: some values it rewrites (`0.5` to
+    /// `500m`), and comparing alone would apply for ever.
+    settled: Mutex<HashMap<String, Settled>>,
+}
+
+impl Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Settled {
+    wanted: u64,
+    live: u64,
+}
+
+impl Writer {
+    #[must_use]
+    pub fn new(client: Client, metrics: Metrics, guard: Arc<Guard>) -> Self {
+        Self {
+            client,
+            metrics,
+            guard,
+            settled: Mutex::default(),
+        }
+    }
+
+    /// Makes the object stand there as wanted, if the name is free or ours.
+    ///
+    /// # Errors
+    /// The API server cannot be reached, or somebody was faster.
+    pub async fn ensure<K: Built>(
+        &self,
+        owner: &Owner,
+        wanted: &K,
+        cache: &Cache<K>,
+    ) -> Result<Ensured, CallError> {
+        let name = wanted.name_any();
+        let api: Api<K> = Api::namespaced(self.client.clone(), &owner.namespace);
+        let live = match cache.get(&owner.namespace, &name) {
+            Some(cached) => Some(cached),
+            // The cache holds what carries our label only; a stranger's object may not.
+            None => patiently(|| api.get_opt(&name)).await?.map(Arc::new),
+        };
+        let done = match live {
+            None => self.create(&api, wanted).await,
+            Some(live) => match owner.standing(live.meta()) {
+                Standing::Strangers => return Ok(Ensured::Stranger),
+                Standing::Predecessors | Standing::Leaving => return Ok(Ensured::Leaving),
+                Standing::Ours => self.update(&api, wanted, &live).await,
+            },
+        };
+        match done {
+            Ok((ensured, Some(written))) => {
+                self.guard.expect_written(&owner.uid, cache, written.meta());
+                Ok(ensured)
+            }
+            Ok((ensured, None)) => Ok(ensured),
+            Err(CallError::Refused { code, message }) => Ok(Ensured::Refused { code, message }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create<K: Built>(
+        &self,
+        api: &Api<K>,
+        wanted: &K,
+    ) -> Result<(Ensured, Option<K>), CallError> {
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER_OPERATOR.to_owned()),
+            ..PostParams::default()
+        };
+        let written = patiently(|| api.create(&params, wanted)).await?;
+        self.wrote::<K>("create");
+        Ok((Ensured::Created, Some(written)))
+    }
+
+    async fn update<K: Built>(
+        &self,
+        api: &Api<K>,
+        wanted: &K,
+        live: &K,
+    ) -> Result<(Ensured, Option<K>), CallError> {
+        let mut body = serde_json::to_value(wanted)?;
+        let found = serde_json::to_value(live)?;
+        let meta = live.meta();
+        let same = fields::contains(&found, &body)
+            && !fields::owns_more(meta, FIELD_MANAGER_OPERATOR, "", &body);
+        let uid = live.uid().unwrap_or_default();
+        let mark = digest(&body);
+        if same || self.is_settled(&uid, mark, &found) {
+            return Ok((Ensured::Unchanged, None));
+        }
+        let version = match fields::position_of_update(meta, FIELD_MANAGER_OPERATOR) {
+            Some(position) => self.adopt(api, live, position).await?,
+            None => live.resource_version(),
+        };
+        body["metadata"]["resourceVersion"] = json!(version);
+        let params = PatchParams::apply(FIELD_MANAGER_OPERATOR).force();
+        let name = live.name_any();
+        let patch = Patch::Apply(&body);
+        let written = patiently(|| api.patch(&name, &params, &patch)).await?;
+        self.wrote::<K>("apply");
+        self.settle(uid, mark, &serde_json::to_value(&written)?);
+        Ok((Ensured::Updated, Some(written)))
+    }
+
+    /// Turns the entry that our POST left in `managedFields` into one of an apply: an apply
+    /// removes only what an earlier apply owned. Returns the new resource version.
+    async fn adopt<K: Built>(
+        &self,
+        api: &Api<K>,
+        live: &K,
+        position: usize,
+    ) -> Result<Option<String>, CallError> {
+        let operation = format!("/metadata/managedFields/{position}/operation");
+        let patch = JsonPatch(vec![
+            test("/metadata/resourceVersion", json!(live.resource_version())),
+            replace(&operation, json!(fields::APPLY)),
+        ]);
+        let name = live.name_any();
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER_OPERATOR.to_owned()),
+            ..PatchParams::default()
+        };
+        let written = self.json_patch(api, &name, &params, patch).await?;
+        Ok(written.resource_version())
+    }
+
+    async fn json_patch<K>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        params: &PatchParams,
+        patch: JsonPatch,
+    ) -> Result<K, CallError>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let patch = Patch::Json::<()>(patch);
+        let written = patiently(|| api.patch(name, params, &patch)).await;
+        self.wrote::<K>("patch");
+        written.map_err(moved_on)
+    }
+
+    /// Deletes every object of the kind that this owner controls and that is not `kept`.
+    ///
+    /// # Errors
+    /// As for [`Writer::ensure`].
+    pub async fn collect<K: Built>(
+        &self,
+        owner: &Owner,
+        kept: Option<&K>,
+        cache: &Cache<K>,
+    ) -> Result<usize, CallError> {
+        let kept = kept.map(ResourceExt::name_any);
+        let mut deleted = 0;
+        for object in cache.list(&owner.namespace) {
+            let ours = controller(object.meta()).is_some_and(|by| by.uid == owner.uid);
+            let going = object.meta().deletion_timestamp.is_some();
+            if ours && !going && Some(object.name_any()) != kept {
+                self.delete(owner, object.as_ref(), cache).await?;
+                deleted += 1;
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// Deletes exactly this object in exactly this version.
+    ///
+    /// # Errors
+    /// As for [`Writer::ensure`].
+    pub async fn delete<K: Built>(
+        &self,
+        owner: &Owner,
+        object: &K,
+        cache: &Cache<K>,
+    ) -> Result<(), CallError> {
+        let api: Api<K> = Api::namespaced(self.client.clone(), &owner.namespace);
+        let params = DeleteParams::background().preconditions(Preconditions {
+            uid: object.uid(),
+            resource_version: object.resource_version(),
+        });
+        let name = object.name_any();
+        match patiently(|| api.delete(&name, &params)).await {
+            Ok(_) => self.wrote::<K>("delete"),
+            Err(CallError::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+        self.guard.expect_deleted(&owner.uid, cache, object.meta());
+        Ok(())
+    }
+
+    /// Applies our whole group of status fields, if it differs from what stands there.
+    ///
+    /// # Errors
+    /// As for [`Writer::ensure`].
+    pub async fn status<K, C>(
+        &self,
+        object: &K,
+        status: &Value,
+        cache: &Cache<C>,
+    ) -> Result<Ensured, CallError>
+    where
+        K: Built,
+        C: Watched,
+    {
+        let found = serde_json::to_value(object)?;
+        let wanted = json!({ "status": status });
+        let meta = object.meta();
+        let same = fields::contains(&found, &wanted)
+            && !fields::owns_more(meta, FIELD_MANAGER_OPERATOR, "status", &wanted);
+        if same {
+            return Ok(Ensured::Unchanged);
+        }
+        let namespace = object.namespace().unwrap_or_default();
+        let name = object.name_any();
+        let body = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "resourceVersion": object.resource_version(),
+            },
+            "status": status,
+        });
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        let params = PatchParams::apply(FIELD_MANAGER_OPERATOR).force();
+        let patch = Patch::Apply(&body);
+        let written = patiently(|| api.patch_status(&name, &params, &patch)).await?;
+        self.wrote::<K>("apply_status");
+        let uid = object.uid().unwrap_or_default();
+        self.guard.expect_written(&uid, cache, written.meta());
+        Ok(Ensured::Updated)
+    }
+
+    /// Applies a JSON patch to the status; its `test` operations are the precondition.
+    ///
+    /// # Errors
+    /// `Conflict` where a test failed; else as for [`Writer::ensure`].
+    pub async fn patch_status<K, C>(
+        &self,
+        object: &K,
+        patch: JsonPatch,
+        cache: &Cache<C>,
+    ) -> Result<(), CallError>
+    where
+        K: Built,
+        C: Watched,
+    {
+        let namespace = object.namespace().unwrap_or_default();
+        let name = object.name_any();
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER_OPERATOR.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Json::<()>(patch);
+        let written = patiently(|| api.patch_status(&name, &params, &patch))
+            .await
+            .map_err(moved_on)?;
+        self.wrote::<K>("patch_status");
+        let uid = object.uid().unwrap_or_default();
+        self.guard.expect_written(&uid, cache, written.meta());
+        Ok(())
+    }
+
+    /// The status as the server holds it, for patches that test it to the letter.
+    ///
+    /// # Errors
+    /// As for [`Writer::ensure`]; `NotFound` where another object has the name by now.
+    pub async fn raw_status<K: Built>(&self, object: &K) -> Result<Value, CallError> {
+        let resource = ApiResource::erase::<K>(&());
+        let namespace = object.namespace().unwrap_or_default();
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &namespace, &resource);
+        let name = object.name_any();
+        let mut found = patiently(|| api.get(&name)).await?;
+        if found.metadata.uid != object.meta().uid {
+            return Err(CallError::NotFound);
+        }
+        Ok(found.data["status"].take())
+    }
+
+    fn wrote<K: Resource<DynamicType = ()>>(&self, verb: &str) {
+        self.metrics.wrote(&K::kind(&()), verb);
+    }
+
+    fn is_settled(&self, uid: &str, wanted: u64, live: &Value) -> bool {
+        let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Settled {
+            wanted,
+            live: digest(&lasting(live)),
+        };
+        settled.get(uid) == Some(&now)
+    }
+
+    fn settle(&self, uid: String, wanted: u64, live: &Value) {
+        let live = digest(&lasting(live));
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        if settled.len() >= SETTLED_MAX {
+            settled.clear();
+        }
+        settled.insert(uid, Settled { wanted, live });
+    }
+}
+
+/// A patch whose `test` failed is answered 422: the object is not what we looked at.
+fn moved_on(error: CallError) -> CallError {
+    match error {
+        CallError::Refused { code: 422, .. } => CallError::Conflict,
+        error => error,
+    }
+}
+
+/// The parts of an object that only its authors change.
+fn lasting(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(members) = object.as_object_mut() {
+        members.remove("status");
+    }
+    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        for member in [
+            "resourceVersion",
+            "managedFields",
+            "generation",
+            "annotations",
+        ] {
+            meta.remove(member);
+        }
+    }
+    object
+}
+
+fn digest(value: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.to_string().hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{digest, lasting, moved_on};
+    use crate::client::CallError;
+
+    /// Show: values that the server rewrites cause no hot loop, a real change is seen.
+    #[test]
+    fn what_lasts_of_an_object_is_neither_its_version_nor_its_status() {
+        let object = |version: &str, replicas: i32| {
+            json!({"metadata": {"name": "a", "resourceVersion": version},
+                "spec": {"replicas": replicas}, "status": {"replicas": version}})
+        };
+
+        assert_eq!(
+            digest(&lasting(&object("1", 1))),
+            digest(&lasting(&object("2", 1)))
+        );
+        assert_ne!(
+            digest(&lasting(&object("1", 1))),
+            digest(&lasting(&object("1", 2)))
+        );
+    }
+
+    /// Decision 7: a failed test means that the object must be read again.
+    #[test]
+    fn a_patch_whose_test_failed_is_a_conflict() {
+        let refused = |code| CallError::Refused {
+            code,
+            message: String::new(),
+        };
+
+        assert!(matches!(moved_on(refused(422)), CallError::Conflict));
+        assert!(matches!(moved_on(refused(403)), CallError::Refused { .. }));
+    }
+}

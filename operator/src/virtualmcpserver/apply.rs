@@ -1,0 +1,189 @@
+//! Step 4: the writes of a visit, in order. A name that a stranger holds stops the rest
+//! of the chain: a binding to a stranger's ServiceAccount would give it our rights.
+
+use std::time::Duration;
+
+use vmcp_crds::VirtualMCPServer;
+
+use super::build::Objects;
+use super::facts::{Facts, Seen, Serving};
+use super::prune::{self, Gateway, Knowledge};
+use super::validate::ValidatedGateway;
+use crate::client::CallError;
+use crate::ensured::{Ensured, Hindrance};
+use crate::events::Emission;
+use crate::owner::Standing;
+use crate::queue::Key;
+use crate::world::World;
+
+/// What the writes came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The first thing in the way.
+    pub hindrance: Option<Hindrance>,
+}
+
+/// Makes the cluster hold exactly `objects`.
+///
+/// # Errors
+/// The API server cannot be reached, or somebody was faster.
+pub async fn apply(
+    world: &World,
+    gateway: &ValidatedGateway,
+    objects: &Objects,
+) -> Result<Applied, CallError> {
+    let (owner, writer, caches) = (&gateway.owner, &world.writer, &world.caches);
+    let name = owner.child_name();
+    writer
+        .collect(owner, objects.budget.as_ref(), &caches.budgets)
+        .await?;
+    replace_binding(world, gateway, objects).await?;
+    let done = writer
+        .ensure(owner, &objects.service_account, &caches.service_accounts)
+        .await?;
+    let mut hindrance = Hindrance::of("ServiceAccount", &name, &done);
+    if hindrance.is_none() {
+        let done = writer
+            .ensure(owner, &objects.role_binding, &caches.role_bindings)
+            .await?;
+        hindrance = Hindrance::of("RoleBinding", &name, &done);
+    }
+    if hindrance.is_none() {
+        let done = writer
+            .ensure(owner, &objects.service, &caches.services)
+            .await?;
+        hindrance = Hindrance::of("Service", &name, &done);
+    }
+    if hindrance.is_none() {
+        let done = writer
+            .ensure(owner, &objects.deployment, &caches.deployments)
+            .await?;
+        hindrance = Hindrance::of("Deployment", &name, &done);
+        if matches!(done, Ensured::Created | Ensured::Updated) {
+            world.events.emit(Emission::rollout_started(owner, &name));
+        }
+    }
+    if let (None, Some(budget)) = (&hindrance, &objects.budget) {
+        let done = writer.ensure(owner, budget, &caches.budgets).await?;
+        hindrance = Hindrance::of("PodDisruptionBudget", &name, &done);
+    }
+    Ok(Applied { hindrance })
+}
+
+/// The role of a binding cannot be changed: one that names another role goes first.
+async fn replace_binding(
+    world: &World,
+    gateway: &ValidatedGateway,
+    objects: &Objects,
+) -> Result<(), CallError> {
+    let owner = &gateway.owner;
+    let cache = &world.caches.role_bindings;
+    let Some(live) = cache.get(&owner.namespace, &owner.child_name()) else {
+        return Ok(());
+    };
+    let ours = owner.standing(&live.metadata) == Standing::Ours;
+    if ours && live.role_ref != objects.role_binding.role_ref {
+        world.writer.delete(owner, live.as_ref(), cache).await?;
+        // It is still in the cache: what comes next would change it in place.
+        return Err(CallError::Conflict);
+    }
+    Ok(())
+}
+
+/// What became of entries that nobody else removes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    pub wrote: bool,
+    pub wait: Option<Duration>,
+}
+
+/// Removes the entries of servers that are gone, when it is our turn.
+///
+/// # Errors
+/// The API server cannot be reached, or somebody was faster.
+pub async fn prune(
+    world: &World,
+    key: &Key,
+    facts: &Facts<'_>,
+    seen: &Seen,
+) -> Result<Pruned, CallError> {
+    let gateway = match facts.serving {
+        Serving::Gateway => Gateway::Alive,
+        Serving::RollingOut | Serving::Away => Gateway::Gone,
+    };
+    let knowledge = CachedKnowledge {
+        world,
+        key,
+        facts,
+        seen,
+    };
+    let cached = entries_of(&seen.gateway)?;
+    let plan = prune::plan(&cached, gateway, &knowledge);
+    let nothing = Pruned {
+        wrote: false,
+        wait: plan.wait,
+    };
+    if plan.remove.is_empty() {
+        return Ok(nothing);
+    }
+    // The patch tests entries to the letter, so they come as the server writes them.
+    let status = world.writer.raw_status(seen.gateway.as_ref()).await?;
+    let entries = status["discoveredBackends"].as_array();
+    let now = prune::plan(entries.map_or(&[], Vec::as_slice), gateway, &knowledge);
+    let uid = &facts.gateway.owner.uid;
+    let Some(patch) = prune::patch(uid, &status, &now.remove) else {
+        return Ok(nothing);
+    };
+    let cache = &world.caches.virtual_servers;
+    let removed = now.remove.len();
+    let writer = &world.writer;
+    writer
+        .patch_status(seen.gateway.as_ref(), patch, cache)
+        .await?;
+    tracing::info!(
+        namespace = facts.gateway.owner.namespace,
+        virtualmcpserver = facts.gateway.owner.name,
+        removed,
+        "removed deleted backends from the status"
+    );
+    Ok(Pruned {
+        wrote: true,
+        wait: now.wait,
+    })
+}
+
+fn entries_of(gateway: &VirtualMCPServer) -> Result<Vec<serde_json::Value>, CallError> {
+    let entries = gateway.status.iter().flat_map(|s| &s.discovered_backends);
+    Ok(entries
+        .map(serde_json::to_value)
+        .collect::<Result<_, _>>()?)
+}
+
+/// What the caches know of each entry.
+#[derive(Debug)]
+struct CachedKnowledge<'a> {
+    world: &'a World,
+    key: &'a Key,
+    facts: &'a Facts<'a>,
+    seen: &'a Seen,
+}
+
+impl Knowledge for CachedKnowledge<'_> {
+    fn is_alive(&self, uid: &str) -> bool {
+        self.seen.servers.iter().any(|server| {
+            let meta = &server.metadata;
+            meta.uid.as_deref() == Some(uid) && meta.deletion_timestamp.is_none()
+        })
+    }
+
+    fn is_expected(&self, name: &str, uid: Option<&str>) -> bool {
+        let backends = &self.facts.gateway.discovery.backends;
+        backends
+            .iter()
+            .any(|backend| backend.name == name && backend.uid == uid.unwrap_or_default())
+    }
+
+    fn deleted_for(&self, uid: &str) -> Duration {
+        self.world.deleted_for(self.key, uid, self.seen.now)
+    }
+}
