@@ -1,4 +1,9 @@
 //! What these tests share: addresses, a prober with a memory, a caller with a deadline.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests, which stop at the first wrong value"
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -50,16 +50,19 @@ async fn a_removal_cuts_off_what_still_runs() -> Result<()> {
         let caller = Caller::new(&backend).await;
         let slow = Ask::tool("slow", r#"{"ms":60000}"#).within(Duration::from_secs(120));
         let call = tokio::spawn(caller.upstream.send(caller.request(&slow)));
-        arrived(&backend).await?;
+        arrived(&backend, 1).await?;
+        let leased = tokio::spawn(caller.upstream.send(caller.request(&slow.clone().leased())));
+        arrived(&backend, 2).await?;
 
         let started = Instant::now();
         caller.upstream.remove(&caller.target.id);
-        let outcome = call.await?;
-
-        assert!(
-            matches!(outcome, Err(UpstreamError::Unavailable(_))),
-            "{era:?}: {outcome:?}"
-        );
+        for call in [call, leased] {
+            let outcome = call.await?;
+            assert!(
+                matches!(outcome, Err(UpstreamError::Unavailable(_))),
+                "{era:?}: {outcome:?}"
+            );
+        }
         assert!(started.elapsed() < Duration::from_secs(5), "{era:?}");
         sessions(&backend, 0).await?;
         all_closed(&backend).await?;
@@ -81,7 +84,7 @@ async fn a_replaced_generation_finishes_its_calls() -> Result<()> {
         let mut caller = Caller::new(&backend).await;
         let slow = Ask::tool("slow", r#"{"ms":1500}"#);
         let call = tokio::spawn(caller.upstream.send(caller.request(&slow)));
-        arrived(&backend).await?;
+        arrived(&backend, 1).await?;
 
         caller
             .upstream
@@ -139,9 +142,9 @@ async fn a_backend_that_is_away_cannot_hold_up_its_removal() -> Result<()> {
     all_closed(&backend).await
 }
 
-async fn arrived(backend: &Backend) -> Result<()> {
+async fn arrived(backend: &Backend, calls: usize) -> Result<()> {
     eventually("the call has arrived", PATIENCE, || async {
-        ensure!(!backend.requests("tools/call").is_empty());
+        ensure!(backend.requests("tools/call").len() == calls);
         Ok(())
     })
     .await
