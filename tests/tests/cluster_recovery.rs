@@ -37,27 +37,49 @@ async fn late_backends_turn_an_aggregate_ready_without_a_restart() -> Result<()>
     let gateway = world.gateway("all").await?;
     let failed = world.until_phase("all", "Failed", SOON).await?;
 
-    ensure!(condition(&pending, "Ready").starts_with("False"), "{pending:?}");
+    ensure!(
+        condition(&pending, "Ready").starts_with("False"),
+        "{pending:?}"
+    );
     let found = entry(&failed, "rejecting").context("no entry")?;
     let message = found.message.clone().unwrap_or_default();
-    ensure!(message.contains("404"), "the HTTP status is missing: {message}");
+    ensure!(
+        message.contains("404"),
+        "the HTTP status is missing: {message}"
+    );
 
     rejecting.heal().await?;
     let degraded = world.until_phase("all", "Degraded", SOON).await?;
-    ensure!(degraded.message.as_deref() == Some("Some backends are unhealthy"), "{degraded:?}");
-    ensure!(condition(&degraded, "Ready").starts_with("True Degraded"), "{degraded:?}");
+    ensure!(
+        degraded.message.as_deref() == Some("Some backends are unhealthy"),
+        "{degraded:?}"
+    );
+    ensure!(
+        condition(&degraded, "Ready").starts_with("True Degraded"),
+        "{degraded:?}"
+    );
     ensure!(degraded.backends.as_deref() == Some("1/2"), "{degraded:?}");
 
     let client = LegacyClient::open(gateway.listen).await?;
-    let works = client.call("rejecting_echo", json!({ "text": "early" })).await?;
+    let works = client
+        .call("rejecting_echo", json!({ "text": "early" }))
+        .await?;
     ensure!(works.get("result").is_some(), "{works}");
 
     refusing.restart().await?;
     let ready = world.until_phase("all", "Ready", SOON).await?;
     ensure!(ready.backends.as_deref() == Some("2/2"), "{ready:?}");
-    ensure!(ready.message.as_deref().unwrap_or_default().is_empty(), "{ready:?}");
-    let late = client.call("refusing_echo", json!({ "text": "late" })).await?;
-    ensure!(late["result"]["content"][0]["text"].as_str().is_some(), "{late}");
+    ensure!(
+        ready.message.as_deref().unwrap_or_default().is_empty(),
+        "{ready:?}"
+    );
+    let late = client
+        .call("refusing_echo", json!({ "text": "late" }))
+        .await?;
+    ensure!(
+        late["result"]["content"][0]["text"].as_str().is_some(),
+        "{late}"
+    );
     ensure!(gateway.program.exited()?.is_none() && operator.program.exited()?.is_none());
     let shown = world.kubectl_get("virtualmcpservers").await?;
     ensure!(shown.contains("Ready") && shown.contains("2/2"), "{shown}");
@@ -78,7 +100,11 @@ async fn every_check_opens_a_connection_of_its_own_and_leaves_no_session() -> Re
     let gateway = world.gateway("all").await?;
     world.until_phase("all", "Ready", SOON).await?;
     eventually("eight checks", SOON, || async {
-        ensure!(backend.connections().len() >= 8, "{}", backend.connections().len());
+        ensure!(
+            backend.connections().len() >= 8,
+            "{}",
+            backend.connections().len()
+        );
         Ok(())
     })
     .await?;
@@ -87,9 +113,18 @@ async fn every_check_opens_a_connection_of_its_own_and_leaves_no_session() -> Re
     let mut ports: Vec<u16> = connections.iter().map(|found| found.peer_port).collect();
     ports.sort_unstable();
     ports.dedup();
-    ensure!(ports.len() == connections.len(), "a source port came twice: {connections:?}");
-    let open = connections.iter().filter(|found| found.closed.is_none()).count();
-    ensure!(open <= 1, "{open} connections are open beside the running check");
+    ensure!(
+        ports.len() == connections.len(),
+        "a source port came twice: {connections:?}"
+    );
+    let open = connections
+        .iter()
+        .filter(|found| found.closed.is_none())
+        .count();
+    ensure!(
+        open <= 1,
+        "{open} connections are open beside the running check"
+    );
     ensure!(backend.sessions_open() <= 1, "one health session at most");
     let metrics = http::get(gateway.admin, "/metrics").await?.text();
     let probes = metrics
@@ -104,7 +139,7 @@ async fn every_check_opens_a_connection_of_its_own_and_leaves_no_session() -> Re
     Ok(())
 }
 
-/// R2.4, R0.1, R0.2, R0.3, R0.4, R0.6, R0.8: a remote that always answers 500 is shown Unhealthy
+/// R2.4, R0.1, R0.2, R0.3, R0.4, R0.5, R0.6, R0.8: a remote that always answers 500 is shown Unhealthy
 /// with the status in the message, in time, by `kubectl get` and by the metric; the first good check
 /// clears it.
 #[tokio::test]
@@ -116,31 +151,52 @@ async fn a_remote_that_answers_500_is_shown_with_its_status_and_cleared_by_the_f
     world.add_remote("crm", &backend.url()).await?;
     world.add_virtual("all", json!({})).await?;
 
-    let _operator = world.operator().await?;
+    let operator = world.operator().await?;
     let gateway = world.gateway("all").await?;
     let started = Instant::now();
     let shown = eventually("kubectl shows the status code", SOON, || async {
         let shown = world.kubectl_get("mcpservers").await?;
-        ensure!(shown.contains("Unhealthy") && shown.contains("500"), "{shown}");
+        ensure!(
+            shown.contains("Unhealthy") && shown.contains("500"),
+            "{shown}"
+        );
         Ok(shown)
     })
     .await?;
-    ensure!(started.elapsed() < DETECTION, "{:?}: {shown}", started.elapsed());
+    ensure!(
+        started.elapsed() < DETECTION,
+        "{:?}: {shown}",
+        started.elapsed()
+    );
     let server = world.servers().get("crm").await?;
-    let failures = server.status.and_then(|status| status.consecutive_failures).unwrap_or(0);
+    let failures = server
+        .status
+        .and_then(|status| status.consecutive_failures)
+        .unwrap_or(0);
     ensure!(failures >= 3, "consecutiveFailures is {failures}");
     let metrics = http::get(gateway.admin, "/metrics").await?.text();
-    ensure!(metrics.contains("vmcp_backend_up{backend=\"crm\"} 0"), "{metrics}");
+    ensure!(
+        metrics.contains("vmcp_backend_up{backend=\"crm\"} 0"),
+        "{metrics}"
+    );
+    ensure!(gateway.program.exited()?.is_none() && operator.program.exited()?.is_none());
 
     backend.heal().await?;
-    eventually("kubectl shows it ready and without message", SOON, || async {
-        let status = world.servers().get("crm").await?.status.unwrap_or_default();
-        let phase = status.phase.map(|phase| format!("{phase:?}"));
-        ensure!(phase.as_deref() == Some("Ready"), "{status:?}");
-        ensure!(status.message.as_deref().unwrap_or_default().is_empty(), "{status:?}");
-        ensure!(status.consecutive_failures.unwrap_or(0) == 0, "{status:?}");
-        Ok(())
-    })
+    eventually(
+        "kubectl shows it ready and without message",
+        SOON,
+        || async {
+            let status = world.servers().get("crm").await?.status.unwrap_or_default();
+            let phase = status.phase.map(|phase| format!("{phase:?}"));
+            ensure!(phase.as_deref() == Some("Ready"), "{status:?}");
+            ensure!(
+                status.message.as_deref().unwrap_or_default().is_empty(),
+                "{status:?}"
+            );
+            ensure!(status.consecutive_failures.unwrap_or(0) == 0, "{status:?}");
+            Ok(())
+        },
+    )
     .await
 }
 
@@ -186,9 +242,15 @@ async fn a_missing_ref_is_reported_and_the_others_work() -> Result<()> {
     let degraded = world.until_phase("all", "Degraded", SOON).await?;
 
     let missing = entry(&degraded, "typo").context("no entry for the missing ref")?;
-    ensure!(missing.reason.as_deref() == Some("BackendNotFound"), "{missing:?}");
+    ensure!(
+        missing.reason.as_deref() == Some("BackendNotFound"),
+        "{missing:?}"
+    );
     let discovered = condition(&degraded, "BackendsDiscovered");
-    ensure!(discovered.starts_with("False BackendNotFound"), "{discovered}");
+    ensure!(
+        discovered.starts_with("False BackendNotFound"),
+        "{discovered}"
+    );
     ensure!(discovered.contains("typo"), "{discovered}");
     let client = LegacyClient::open(gateway.listen).await?;
     ensure!(client.tools().await?.contains(&"good_echo".to_owned()));

@@ -15,7 +15,10 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// The text that the tool `echo` answers.
 fn echoed(answer: &Value) -> String {
-    answer["result"]["content"][0]["text"].as_str().unwrap_or_default().to_owned()
+    answer["result"]["content"][0]["text"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// All four pairs of eras, and each kind of legacy backend: lists and calls work, and each client
@@ -36,7 +39,6 @@ async fn clients_of_both_eras_reach_backends_of_every_kind() -> Result<()> {
         let mut object = remote(name, &backend.url());
         if name == "sse" {
             object["spec"]["transport"] = json!("sse");
-            object["spec"]["path"] = json!("/sse");
         }
         objects.push(object);
         running.push((name, backend));
@@ -45,9 +47,18 @@ async fn clients_of_both_eras_reach_backends_of_every_kind() -> Result<()> {
     let client = local.ready_client().await?;
 
     let legacy = client.tools().await?;
-    let page = http::modern(local.gateway.listen, "tools/list", json!({})).await?.json()?;
-    let modern: Vec<_> = page["result"]["tools"].as_array().context("no tools")?.iter().collect();
-    ensure!(legacy.len() == modern.len() && legacy.len() >= 5, "{legacy:?} {modern:?}");
+    let page = http::modern(local.gateway.listen, "tools/list", json!({}))
+        .await?
+        .json()?;
+    let modern: Vec<_> = page["result"]["tools"]
+        .as_array()
+        .context("no tools")?
+        .iter()
+        .collect();
+    ensure!(
+        legacy.len() == modern.len() && legacy.len() >= 5,
+        "{legacy:?} {modern:?}"
+    );
     ensure!(page["result"]["resultType"] == json!("complete"), "{page}");
     ensure!(page["result"]["ttlMs"].is_u64() && page["result"]["cacheScope"] == json!("public"));
 
@@ -55,13 +66,27 @@ async fn clients_of_both_eras_reach_backends_of_every_kind() -> Result<()> {
         let tool = format!("{name}_echo");
         let text = format!("through {name}");
         let answer = client.call(&tool, json!({ "text": text })).await?;
-        ensure!(echoed(&answer).contains(&text), "legacy to {name}: {answer}");
-        ensure!(answer["result"].get("resultType").is_none(), "legacy to {name}: {answer}");
+        ensure!(
+            echoed(&answer).contains(&text),
+            "legacy to {name}: {answer}"
+        );
+        ensure!(
+            answer["result"].get("resultType").is_none(),
+            "legacy to {name}: {answer}"
+        );
 
         let params = json!({ "name": tool, "arguments": { "text": text } });
-        let answer = http::modern(local.gateway.listen, "tools/call", params).await?.json()?;
-        ensure!(echoed(&answer).contains(&text), "modern to {name}: {answer}");
-        ensure!(answer["result"]["resultType"] == json!("complete"), "modern to {name}: {answer}");
+        let answer = http::modern(local.gateway.listen, "tools/call", params)
+            .await?
+            .json()?;
+        ensure!(
+            echoed(&answer).contains(&text),
+            "modern to {name}: {answer}"
+        );
+        ensure!(
+            answer["result"]["resultType"] == json!("complete"),
+            "modern to {name}: {answer}"
+        );
     }
     Ok(())
 }
@@ -84,13 +109,19 @@ async fn a_call_to_a_dead_backend_fails_at_once_with_a_hint() -> Result<()> {
     ensure!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
     let error = &answer["error"];
     ensure!(error["code"] == json!(-32001), "{answer}");
-    ensure!(error["data"]["reason"] == json!("ConnectRefused"), "{answer}");
+    ensure!(
+        error["data"]["reason"] == json!("ConnectRefused"),
+        "{answer}"
+    );
     ensure!(error["data"]["server"] == json!("dead"), "{answer}");
     ensure!(error["data"]["retryAfterMs"].is_u64(), "{answer}");
     let params = json!({ "name": "dead_echo", "arguments": {} });
     let answer = http::modern(local.gateway.listen, "tools/call", params).await?;
     ensure!(answer.status == 200 && answer.json()?["error"]["code"] == json!(-31001));
-    ensure!(client.tools().await?.contains(&"dead_echo".to_owned()), "its tools are gone");
+    ensure!(
+        client.tools().await?.contains(&"dead_echo".to_owned()),
+        "its tools are gone"
+    );
     ensure!(echoed(&client.call("other_echo", json!({ "text": "y" })).await?).contains('y'));
     Ok(())
 }
@@ -119,13 +150,22 @@ async fn garbage_of_a_backend_is_an_error_of_that_backend_only() -> Result<()> {
     for fault in faults {
         bad.set(Fault::on("tools/call", fault.clone())).await?;
         let answer = client.call("bad_echo", json!({ "text": "x" })).await?;
-        ensure!(answer.get("result").is_none(), "{fault:?} became success: {answer}");
+        ensure!(
+            answer.get("result").is_none(),
+            "{fault:?} became success: {answer}"
+        );
         let error = &answer["error"];
         let code = error["code"].as_i64().context("no code")?;
         ensure!([-32001, -32003].contains(&code), "{fault:?}: {answer}");
-        ensure!(error["data"]["server"] == json!("bad"), "{fault:?}: {answer}");
+        ensure!(
+            error["data"]["server"] == json!("bad"),
+            "{fault:?}: {answer}"
+        );
         let answer = client.call("good_echo", json!({ "text": "fine" })).await?;
-        ensure!(echoed(&answer).contains("fine"), "{fault:?} hurt the other: {answer}");
+        ensure!(
+            echoed(&answer).contains("fine"),
+            "{fault:?} hurt the other: {answer}"
+        );
     }
     bad.heal().await?;
     let answer = client.call("bad_echo", json!({ "text": "again" })).await?;
@@ -140,11 +180,19 @@ async fn a_stalled_backend_stalls_nobody_else() -> Result<()> {
     let stalled = Backend::start(Script::legacy()).await?;
     let good = Backend::start(Script::legacy()).await?;
     let mut object = remote("stalled", &stalled.url());
-    object["spec"]["timeouts"] = json!({ "callSeconds": 2 });
-    let objects = [virtual_server("local", json!({})), object, remote("good", &good.url())];
+    object["spec"]["timeouts"] = json!({ "connectSeconds": 1, "callSeconds": 2 });
+    let objects = [
+        virtual_server("local", json!({})),
+        object,
+        remote("good", &good.url()),
+    ];
     let local = Local::of(&objects).await?;
     let client = local.ready_client().await?;
 
+    let warm = client
+        .call("stalled_echo", json!({ "text": "warm" }))
+        .await?;
+    ensure!(echoed(&warm).contains("warm"), "{warm}");
     for fault in [Fault::StallMidBody, Fault::AcceptAndHang] {
         stalled.set(fault.clone()).await?;
         let started = Instant::now();
@@ -152,18 +200,32 @@ async fn a_stalled_backend_stalls_nobody_else() -> Result<()> {
         let meanwhile = async {
             let started = Instant::now();
             let tools = client.tools().await?;
-            ensure!(tools.iter().any(|name| name.starts_with("stalled_")), "{tools:?}");
+            ensure!(
+                tools.iter().any(|name| name.starts_with("stalled_")),
+                "{tools:?}"
+            );
             LegacyClient::open(local.gateway.listen).await?;
             let answer = client.call("good_echo", json!({ "text": "fine" })).await?;
             ensure!(echoed(&answer).contains("fine"), "{answer}");
-            ensure!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+            ensure!(
+                started.elapsed() < Duration::from_secs(1),
+                "{:?}",
+                started.elapsed()
+            );
             Ok(())
         };
         let (answer, meanwhile) = tokio::join!(waiting, meanwhile);
         meanwhile?;
         let answer = answer?;
-        ensure!(answer["error"]["code"] == json!(-32002), "{fault:?}: {answer}");
-        ensure!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        ensure!(
+            answer["error"]["code"] == json!(-32002),
+            "{fault:?}: {answer}"
+        );
+        ensure!(
+            started.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            started.elapsed()
+        );
     }
     Ok(())
 }
@@ -200,7 +262,10 @@ async fn a_cancelled_call_is_cancelled_upstream_and_hurts_no_health() -> Result<
     .await?;
 
     let status = http::get(local.gateway.admin, "/status").await?.text();
-    ensure!(status.contains("\"Ready\"") && !status.contains("\"Degraded\""), "{status}");
+    ensure!(
+        status.contains("\"Ready\"") && !status.contains("\"Degraded\""),
+        "{status}"
+    );
     Ok(())
 }
 
@@ -216,10 +281,19 @@ async fn each_client_has_an_upstream_session_of_its_own() -> Result<()> {
         client.call("one_echo", json!({ "text": "x" })).await?;
     }
 
-    let sessions: Vec<_> =
-        backend.requests("tools/call").into_iter().map(|call| call.session).collect();
-    ensure!(sessions.len() == 3 && sessions[0] == sessions[2], "{sessions:?}");
-    ensure!(sessions[0] != sessions[1] && sessions[0].is_some(), "{sessions:?}");
+    let sessions: Vec<_> = backend
+        .requests("tools/call")
+        .into_iter()
+        .map(|call| call.session)
+        .collect();
+    ensure!(
+        sessions.len() == 3 && sessions[0] == sessions[2],
+        "{sessions:?}"
+    );
+    ensure!(
+        sessions[0] != sessions[1] && sessions[0].is_some(),
+        "{sessions:?}"
+    );
     let open = backend.sessions_open();
     let request = ::http::Request::delete("/mcp")
         .header("host", local.gateway.listen.to_string())
@@ -227,7 +301,11 @@ async fn each_client_has_an_upstream_session_of_its_own() -> Result<()> {
         .body(Default::default())?;
     ensure!(http::send(local.gateway.listen, request).await?.status == 204);
     eventually("its upstream session is ended", SOON, || async {
-        ensure!(backend.sessions_open() == open - 1, "{:?}", backend.sessions());
+        ensure!(
+            backend.sessions_open() == open - 1,
+            "{:?}",
+            backend.sessions()
+        );
         Ok(())
     })
     .await
@@ -282,7 +360,11 @@ async fn a_listener_hears_of_changes_of_content_only() -> Result<()> {
     local.until_phase("Failed", SOON).await?;
     backend.restart().await?;
     local.until_phase("Ready", SOON).await?;
-    ensure!(!stream.seen().contains("list_changed"), "told without a change: {}", stream.seen());
+    ensure!(
+        !stream.seen().contains("list_changed"),
+        "told without a change: {}",
+        stream.seen()
+    );
 
     let schema = r#"{"name":"echo","inputSchema":{"type":"object","properties":{"new":{}}}}"#;
     let tool = Tool::raw("echo", schema, Behaviour::Echo);
@@ -299,6 +381,36 @@ async fn a_listener_hears_of_changes_of_content_only() -> Result<()> {
     })
     .await?;
     let page = client.result("tools/list", json!({})).await?;
-    ensure!(page.to_string().contains("\"new\""), "the new schema is not served: {page}");
+    ensure!(
+        page.to_string().contains("\"new\""),
+        "the new schema is not served: {page}"
+    );
+    Ok(())
+}
+
+/// T17: at the level INFO requests leave no line in the log, whatever their number; R0.5: and a
+/// backend that is down for them stops nothing of ours.
+#[tokio::test]
+async fn requests_leave_no_line_in_the_log() -> Result<()> {
+    let backend = Backend::start(Script::stateless()).await?;
+    let gone = Backend::late(Script::legacy()).await?;
+    let local = Local::start(&[("one", backend.url()), ("gone", gone.url())], json!({})).await?;
+    local.until_phase("Degraded", SOON).await?;
+    let client = LegacyClient::open(local.gateway.listen).await?;
+    let before = local.gateway.program.log().lines().count();
+    ensure!(before > 0, "the log is empty: nothing would be seen");
+
+    for _ in 0..200 {
+        client.call("one_echo", json!({ "text": "x" })).await?;
+        client.call("one_fail", json!({})).await?;
+    }
+
+    let after = local.gateway.program.log().lines().count();
+    ensure!(
+        after < before + 10,
+        "{} lines for 400 calls",
+        after - before
+    );
+    ensure!(local.gateway.program.exited()?.is_none());
     Ok(())
 }

@@ -31,7 +31,11 @@ impl GatewayOptions {
     #[must_use]
     pub fn replica(pod: &str) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { pod: pod.to_owned(), listen: any, admin: any }
+        Self {
+            pod: pod.to_owned(),
+            listen: any,
+            admin: any,
+        }
     }
 }
 
@@ -59,12 +63,15 @@ impl GatewayProcess {
         let account = format!("vmcp-{name}");
         let client = plane.admin().await?;
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
-        eventually("the operator makes the gateway's account", ACCOUNT, || async {
-            Ok(accounts.get(&account).await?)
-        })
+        eventually(
+            "the operator makes the gateway's account",
+            ACCOUNT,
+            || async { Ok(accounts.get(&account).await?) },
+        )
         .await?;
-        let object =
-            Api::<VirtualMCPServer>::namespaced(client, namespace).get(name).await?;
+        let object = Api::<VirtualMCPServer>::namespaced(client, namespace)
+            .get(name)
+            .await?;
         let uid = object.uid().context("an object without uid")?;
         let dir = folder(dir, &options.pod)?;
         let kubeconfig = plane.kubeconfig_for(namespace, &account, &dir).await?;
@@ -83,7 +90,10 @@ impl GatewayProcess {
     /// # Errors
     /// The gateway ends.
     pub async fn from_files(files: &Path, extra: &[&str], dir: &Path) -> Result<Self> {
-        let launch = Launch::ours("vmcp")?.args(["serve", "-f"]).arg(files).args(extra);
+        let launch = Launch::ours("vmcp")?
+            .args(["serve", "-f"])
+            .arg(files)
+            .args(extra);
         let dir = folder(dir, "gateway")?;
         Self::start(launch, &GatewayOptions::replica("local"), &dir).await
     }
@@ -100,7 +110,11 @@ impl GatewayProcess {
             .start(dir.join("log"))?;
         let bound = super::addresses(&program, &ready).await?;
         let listen = bound.listen.context("a gateway that listens nowhere")?;
-        Ok(Self { program, listen, admin: bound.admin })
+        Ok(Self {
+            program,
+            listen,
+            admin: bound.admin,
+        })
     }
 
     /// The URL that clients use.

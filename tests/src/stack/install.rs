@@ -19,8 +19,14 @@ pub const SYSTEM: &str = "vmcp-system";
 const HELM_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Kinds of the chart that give rights; without a kubelet its Deployment would start nothing.
-const RIGHTS: [&str; 6] =
-    ["Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
+const RIGHTS: [&str; 6] = [
+    "Namespace",
+    "ServiceAccount",
+    "Role",
+    "RoleBinding",
+    "ClusterRole",
+    "ClusterRoleBinding",
+];
 
 /// Which namespaces the operator serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +43,22 @@ pub enum Scope {
 /// kubectl or helm fails; the error carries what it wrote.
 pub async fn install(plane: &ControlPlane, namespace: &str, scope: Scope) -> Result<()> {
     let crds = root()?.join("crds");
-    let crds = crds.to_str().context("the path of the checkout is not UTF-8")?;
-    run(plane, &["apply", "-f", crds]).await?;
-    let established = ["wait", "--for=condition=Established", "--timeout=30s", "-f", crds];
+    let crds = crds
+        .to_str()
+        .context("the path of the checkout is not UTF-8")?;
+    // Server-side, because tests install at the same time, and the client-side form reads first.
+    run(
+        plane,
+        &["apply", "--server-side", "--force-conflicts", "-f", crds],
+    )
+    .await?;
+    let established = [
+        "wait",
+        "--for=condition=Established",
+        "--timeout=30s",
+        "-f",
+        crds,
+    ];
     run(plane, &established).await?;
     apply_yaml(plane, namespace, &rights(namespace, scope).await?).await
 }
@@ -51,20 +70,32 @@ pub async fn install(plane: &ControlPlane, namespace: &str, scope: Scope) -> Res
 pub async fn apply_yaml(plane: &ControlPlane, namespace: &str, text: &str) -> Result<()> {
     let file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
     std::fs::write(file.path(), text)?;
-    let path = file.path().to_str().context("the temporary path is not UTF-8")?;
+    let path = file
+        .path()
+        .to_str()
+        .context("the temporary path is not UTF-8")?;
     run(plane, &["apply", "-n", namespace, "-f", path]).await
 }
 
 async fn run(plane: &ControlPlane, args: &[&str]) -> Result<()> {
     let output = plane.kubectl_run(args).await?;
-    ensure!(output.success(), "kubectl {}: {}{}", args.join(" "), output.stdout, output.stderr);
+    ensure!(
+        output.success(),
+        "kubectl {}: {}{}",
+        args.join(" "),
+        output.stdout,
+        output.stderr
+    );
     Ok(())
 }
 
 async fn rights(namespace: &str, scope: Scope) -> Result<String> {
     let rendered = match scope {
         Scope::Cluster => {
-            ensure!(namespace == SYSTEM, "deploy/install.yaml is for namespace {SYSTEM}");
+            ensure!(
+                namespace == SYSTEM,
+                "deploy/install.yaml is for namespace {SYSTEM}"
+            );
             std::fs::read_to_string(root()?.join("deploy/install.yaml"))?
         }
         Scope::Namespace => {
@@ -72,7 +103,10 @@ async fn rights(namespace: &str, scope: Scope) -> Result<String> {
                 .args(["template", RELEASE, "--namespace", namespace])
                 .args(["--set", &format!("watchNamespaces={{{namespace}}}")])
                 .arg(root()?.join("charts/vmcp-operator"));
-            helm.run(HELM_DEADLINE).await?.ok().context("helm template")?
+            helm.run(HELM_DEADLINE)
+                .await?
+                .ok()
+                .context("helm template")?
         }
     };
     only_rights(&rendered)
@@ -83,7 +117,11 @@ fn only_rights(rendered: &str) -> Result<String> {
         serde_saphyr::from_multiple(rendered).context("what helm rendered")?;
     let items: Vec<Value> = documents
         .into_iter()
-        .filter(|object| object["kind"].as_str().is_some_and(|kind| RIGHTS.contains(&kind)))
+        .filter(|object| {
+            object["kind"]
+                .as_str()
+                .is_some_and(|kind| RIGHTS.contains(&kind))
+        })
         .collect();
     ensure!(!items.is_empty(), "the chart renders no rights");
     Ok(serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string())

@@ -44,7 +44,11 @@ impl Local {
             write(&objects, manifest)?;
         }
         let gateway = GatewayProcess::from_files(&objects, &[], dir.path()).await?;
-        Ok(Self { gateway, objects, _dir: dir })
+        Ok(Self {
+            gateway,
+            objects,
+            _dir: dir,
+        })
     }
 
     /// The folder that the gateway watches.

@@ -39,14 +39,14 @@ pub struct Addresses {
 
 /// The addresses that a program has bound, once it has.
 async fn addresses(program: &Program, file: &Path) -> Result<Addresses> {
-    eventually("the program says where it listens", START, || async {
-        if let Some(status) = program.exited()? {
-            bail!("it ended with {status}: {}", program.log_tail());
-        }
+    let bound = eventually("the program says where it listens", START, || async {
         let text = std::fs::read(file).with_context(|| program.log_tail())?;
         serde_json::from_slice(&text).context("its ready file")
-    })
-    .await
+    });
+    tokio::select! {
+        bound = bound => bound,
+        Ok(status) = program.wait(START) => bail!("it ended with {status}: {}", program.log_tail()),
+    }
 }
 
 /// The checkout's folder.

@@ -47,7 +47,12 @@ impl World {
         let namespace = plane.namespace(prefix).await?;
         install(&plane, &namespace.name, Scope::Namespace).await?;
         let client = plane.admin().await?;
-        Ok(Self { plane, namespace, client, dir: tempfile::tempdir()? })
+        Ok(Self {
+            plane,
+            namespace,
+            client,
+            dir: tempfile::tempdir()?,
+        })
     }
 
     #[must_use]
@@ -99,7 +104,10 @@ impl World {
     /// The API server refuses.
     pub async fn add_remote(&self, name: &str, url: &str) -> Result<MCPServer> {
         let server: MCPServer = serde_json::from_value(remote(name, url))?;
-        Ok(self.servers().create(&PostParams::default(), &server).await?)
+        Ok(self
+            .servers()
+            .create(&PostParams::default(), &server)
+            .await?)
     }
 
     /// Creates a VirtualMCPServer over the label `set: main`; `extra` is merged into its spec.
@@ -108,13 +116,18 @@ impl World {
     /// The API server refuses.
     pub async fn add_virtual(&self, name: &str, extra: Value) -> Result<VirtualMCPServer> {
         let object: VirtualMCPServer = serde_json::from_value(virtual_server(name, extra))?;
-        Ok(self.virtuals().create(&PostParams::default(), &object).await?)
+        Ok(self
+            .virtuals()
+            .create(&PostParams::default(), &object)
+            .await?)
     }
 
     /// # Errors
     /// The API server refuses.
     pub async fn delete_server(&self, name: &str) -> Result<()> {
-        self.servers().delete(name, &DeleteParams::default()).await?;
+        self.servers()
+            .delete(name, &DeleteParams::default())
+            .await?;
         Ok(())
     }
 
@@ -122,7 +135,10 @@ impl World {
     /// The API server refuses.
     pub async fn patch_server(&self, name: &str, patch: Value) -> Result<MCPServer> {
         let params = PatchParams::default();
-        Ok(self.servers().patch(name, &params, &Patch::Merge(patch)).await?)
+        Ok(self
+            .servers()
+            .patch(name, &params, &Patch::Merge(patch))
+            .await?)
     }
 
     /// The status as it is now.
@@ -130,7 +146,11 @@ impl World {
     /// # Errors
     /// There is none.
     pub async fn status(&self, name: &str) -> Result<VirtualMCPServerStatus> {
-        self.virtuals().get(name).await?.status.context("no status yet")
+        self.virtuals()
+            .get(name)
+            .await?
+            .status
+            .context("no status yet")
     }
 
     /// Waits for a phase.
@@ -144,7 +164,9 @@ impl World {
         within: Duration,
     ) -> Result<VirtualMCPServerStatus> {
         self.until(name, &format!("phase {phase}"), within, |status| {
-            status.phase.is_some_and(|found| format!("{found:?}") == phase)
+            status
+                .phase
+                .is_some_and(|found| format!("{found:?}") == phase)
         })
         .await
     }
@@ -173,7 +195,10 @@ impl World {
     /// # Errors
     /// kubectl fails.
     pub async fn kubectl_get(&self, kind: &str) -> Result<String> {
-        let output = self.plane.kubectl_run(&["get", kind, "-n", self.name()]).await?;
+        let output = self
+            .plane
+            .kubectl_run(&["get", kind, "-n", self.name()])
+            .await?;
         if !output.success() {
             bail!("kubectl get {kind}: {}", output.stderr);
         }
@@ -216,13 +241,19 @@ pub fn virtual_server(name: &str, extra: Value) -> Value {
 /// The entry of a backend in a status.
 #[must_use]
 pub fn entry<'a>(status: &'a VirtualMCPServerStatus, name: &str) -> Option<&'a DiscoveredBackend> {
-    status.discovered_backends.iter().find(|backend| backend.name == name)
+    status
+        .discovered_backends
+        .iter()
+        .find(|backend| backend.name == name)
 }
 
 /// Status, reason and message of a condition: `True Degraded Some backends are unhealthy`.
 #[must_use]
 pub fn condition(status: &VirtualMCPServerStatus, kind: &str) -> String {
-    let found = status.conditions.iter().find(|condition| condition.type_ == kind);
+    let found = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind);
     found.map_or_else(
         || "absent".to_owned(),
         |found| format!("{} {} {}", found.status, found.reason, found.message),
