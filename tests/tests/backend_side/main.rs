@@ -11,4 +11,5 @@ mod kit;
 mod removal;
 mod repeats;
 mod sessions;
+mod strangers;
 mod tls;
