@@ -56,13 +56,15 @@ pub fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
     })
 }
 
-/// The library draws a picture of the place below the message; the line number is enough.
+/// The library names the place first and draws a picture of it below; the line stands before the
+/// message already.
 fn first_line(text: &str) -> String {
-    let line = text
-        .lines()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("no YAML");
-    line.trim().trim_start_matches("error: ").to_owned()
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    let line = line.unwrap_or("no YAML").trim_start_matches("error: ");
+    match line.split_once(": ") {
+        Some((place, rest)) if place.starts_with("line ") => rest.to_owned(),
+        _ => line.to_owned(),
+    }
 }
 
 impl Node {

@@ -395,7 +395,7 @@ impl Slot {
             self.meter.transition(from.as_str(), to.as_str());
             let reason = reason.map_or("none", ProbeReason::as_str);
             let backend = &*self.id().name.0;
-            tracing::info!(backend, %from, %to, reason, message, "backend changed state");
+            tracing::info!(backend, %from, %to, reason, detail = message, "backend changed state");
         }
     }
 }
