@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// A body that is silent for this long counts as stalled.
-pub const SILENCE: Duration = Duration::from_millis(500);
+pub const SILENCE: Duration = Duration::from_secs(1);
 /// An answer whose head does not come within this time counts as never.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
