@@ -9,15 +9,8 @@ use vmcp_core::health::{CallOutcome, ProbeReason};
 use vmcp_tests::backend::{Backend, Behaviour, CallFailure, Era, Fault, ReplyFormat, Script, Tool};
 use vmcp_tests::eventually::eventually;
 
+use crate::checks::ERAS;
 use crate::kit::{Ask, Caller, PATIENCE};
-
-const ERAS: [Era; 5] = [
-    Era::LegacyStateful,
-    Era::LegacyStateless,
-    Era::ModernOnly,
-    Era::Dual,
-    Era::Sse2024,
-];
 
 /// T22: the result of a call passes byte for byte, in every era and framing.
 #[tokio::test]

@@ -13,3 +13,4 @@ mod repeats;
 mod sessions;
 mod strangers;
 mod tls;
+mod verdicts;

@@ -131,6 +131,7 @@ async fn an_old_idle_connection_is_only_for_repeatable_calls() -> Result<()> {
         "the old connection served"
     );
     eventually_idle(&caller).await?;
+    // Real time again, for the same reason.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     caller.result(&Ask::echo()).await;
     assert_eq!(

@@ -14,9 +14,16 @@ use crate::kit::{Ask, Caller, Prober, dialect, tool_names};
 /// A process per request at one of them: far slower than any server should be.
 const SLOW: Duration = Duration::from_secs(20);
 
-/// Each is understood from its URL alone, cycle after cycle, and answers a call.
-#[tokio::test]
-async fn real_servers_are_understood_listed_and_called() -> Result<()> {
+/// A server, how it speaks, and one call with a part of its answer.
+type Case = (
+    Server,
+    (Era, Wire, SessionMode),
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+fn cases() -> [Case; 7] {
     use Era::{Legacy, Modern};
     use SessionMode::{Stateful, Stateless};
     use Wire::{Sse, StreamableHttp};
@@ -25,7 +32,7 @@ async fn real_servers_are_understood_listed_and_called() -> Result<()> {
     let text = r#"{"text":"ann"}"#;
     let times = r#"{"text":"ab","times":3}"#;
     let zone = r#"{"timezone":"UTC"}"#;
-    let cases = [
+    [
         (
             Server::EverythingHttp,
             (Legacy, StreamableHttp, Stateful),
@@ -75,9 +82,14 @@ async fn real_servers_are_understood_listed_and_called() -> Result<()> {
             zone,
             "UTC",
         ),
-    ];
+    ]
+}
+
+/// Each is understood from its URL alone, cycle after cycle, and answers a call.
+#[tokio::test]
+async fn real_servers_are_understood_listed_and_called() -> Result<()> {
     let peers = peers::installed()?;
-    for (kind, expected, tool, arguments, answer) in cases {
+    for (kind, expected, tool, arguments, answer) in cases() {
         let server = peers.start(kind).await?;
         let mut prober = Prober::new(&server.url);
 

@@ -28,6 +28,7 @@ pub mod session;
 pub mod slot;
 pub mod sse2024;
 pub mod sse_event;
+pub mod stream;
 pub mod timings;
 pub mod tls;
 pub mod upstream;
