@@ -99,6 +99,13 @@ fn judge(entry: &RawEntry) -> Option<&'static str> {
     if entry.name.chars().count() > limits::NAME_MAX {
         return Some("the name is too long");
     }
+    // Readers differ in which of two members they take: a client could see another name than the
+    // one that is routed.
+    let members = raw::members(&entry.raw).unwrap_or_default();
+    let names = members.iter().filter(|(key, _)| raw::key_is(key, "name"));
+    if names.count() > 1 {
+        return Some("it has two names");
+    }
     let description = raw::top_level(&entry.raw, "description").map_or(0, str::len);
     (description > limits::DESCRIPTION).then_some("the description is too long")
 }

@@ -4,106 +4,16 @@
 //! checks alone can make a backend Unhealthy, and any good check undoes what checks did, so no
 //! state is terminal (R4.4). Never reads a clock.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::{
-    CallOutcome, Dialect, Fact, Facts, History, Listed, Outcome, Policy, ProbeFailure, ProbeReason,
-    Transition,
+    CallOutcome, Dialect, Fact, History, Listed, Observed, Outcome, Policy, ProbeFailure,
+    ProbeReason, State, Transition,
 };
 use crate::backoff::{self, Jitter};
 use crate::id::Generation;
 use crate::mcp::ServerInfo;
 use crate::time::Tick;
-
-/// One word for a backend's health (R0.10, R1.13).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
-    /// Nothing decided yet.
-    #[default]
-    Pending,
-    Ready,
-    /// Works, but not as it should.
-    Degraded,
-    Unhealthy,
-    /// Reachable; a credential is missing or refused.
-    AuthRequired,
-}
-
-impl State {
-    pub const ALL: [Self; 5] = [
-        Self::Pending,
-        Self::Ready,
-        Self::Degraded,
-        Self::Unhealthy,
-        Self::AuthRequired,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "Pending",
-            Self::Ready => "Ready",
-            Self::Degraded => "Degraded",
-            Self::Unhealthy => "Unhealthy",
-            Self::AuthRequired => "AuthRequired",
-        }
-    }
-
-    /// Answers calls.
-    #[must_use]
-    pub const fn serves(self) -> bool {
-        matches!(self, Self::Ready | Self::Degraded)
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What is known about a backend at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Observed {
-    pub state: State,
-    /// Of the newest trouble; none when all is well.
-    pub reason: Option<ProbeReason>,
-    pub message: String,
-    pub facts: Facts,
-    /// The larger of the counts of failed checks and failed calls in a row (R4.9).
-    pub consecutive_failures: u32,
-    /// Last one found, also while the backend is away.
-    pub dialect: Option<Dialect>,
-    pub server: Option<ServerInfo>,
-    pub last_success: Option<Tick>,
-    /// End of the newest check that was not cancelled. `None`: never checked in this generation.
-    pub last_checked: Option<Tick>,
-    /// Of the state.
-    pub since: Tick,
-    /// Since when it has served without a break; `None` while it does not.
-    pub ready_since: Option<Tick>,
-}
-
-impl Observed {
-    /// A backend that is not checked because there is nothing to check: a reference without a
-    /// server, an address that is none.
-    #[must_use]
-    pub fn unchecked(reason: ProbeReason, message: impl Into<String>, since: Tick) -> Self {
-        Self {
-            reason: Some(reason),
-            message: message.into(),
-            since,
-            ..Self::default()
-        }
-    }
-
-    /// A first verdict is there, or at least a first check was made.
-    #[must_use]
-    pub const fn is_checked(&self) -> bool {
-        self.last_checked.is_some()
-    }
-}
 
 /// Why and since when something is not well.
 #[derive(Clone, Debug)]

@@ -6,13 +6,17 @@
 
 mod facts;
 mod machine;
+mod observed;
 mod outcome;
 mod policy;
+mod state;
 mod transition;
 
 pub use crate::reason::ProbeReason;
 pub use facts::{Fact, Facts};
-pub use machine::{Machine, Observed, State};
+pub use machine::Machine;
+pub use observed::Observed;
 pub use outcome::{CallOutcome, Dialect, Listed, Outcome, ProbeFailure, SessionMode, Step, Wire};
 pub use policy::Policy;
+pub use state::State;
 pub use transition::{History, Transition};

@@ -100,8 +100,9 @@ pub fn without_members(obj: &str, keys: &[&str]) -> String {
 }
 
 /// Is `raw_key`, quotes included, this key? Escapes count as what they mean.
-fn key_is(raw_key: &str, key: &str) -> bool {
-    match raw_key.get(1..raw_key.len() - 1) {
+#[must_use]
+pub fn key_is(raw_key: &str, key: &str) -> bool {
+    match raw_key.get(1..raw_key.len().saturating_sub(1)) {
         Some(inner) if !inner.contains('\\') => inner == key,
         _ => serde_json::from_str::<String>(raw_key).is_ok_and(|decoded| decoded == key),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::health::{Observed, State};
+use crate::health::{Observed, ProbeReason, State};
 use crate::time::Tick;
 
 /// `specVersion`: the MCP gateway specification whose health format this is.
@@ -79,8 +79,15 @@ impl HealthReport {
 pub fn server_health(observed: &Observed, now: Tick) -> ServerHealth {
     let status = match observed.state {
         State::Ready | State::Degraded => ServerStatus::Running,
-        // Never started: stopped as long as nothing was tried, in error once that failed.
-        State::Pending if observed.reason.is_none() => ServerStatus::Stopped,
+        // Never started: stopped as long as there is no verdict, in error once one was bad.
+        State::Pending
+            if matches!(
+                observed.reason,
+                None | Some(ProbeReason::RateLimited | ProbeReason::Idle)
+            ) =>
+        {
+            ServerStatus::Stopped
+        }
         State::Pending | State::Unhealthy | State::AuthRequired => ServerStatus::Error,
     };
     let uptime = match (status, observed.ready_since) {

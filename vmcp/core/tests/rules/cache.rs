@@ -135,6 +135,7 @@ fn a_bad_entry_costs_no_good_one() {
             entries: vec![
                 entry("fat", &fat),
                 entry(&long, "{}"),
+                entry("two", r#"{"name":"two","n\u0061me":"another"}"#),
                 entry("good", r#"{"again":1}"#),
                 entry("name with spaces/é", "{}"),
             ],
@@ -147,7 +148,7 @@ fn a_bad_entry_costs_no_good_one() {
     let names: Vec<_> = catalog.tools.iter().map(|tool| &*tool.name).collect();
     assert_eq!(names, ["good", "name with spaces/é"]);
     assert_eq!(&*catalog.tools[0].raw, "{}");
-    assert_eq!(warnings.len(), 6, "{warnings:#?}");
+    assert_eq!(warnings.len(), 7, "{warnings:#?}");
 }
 
 /// The limit on entries is enforced, with one warning for all of the rest.

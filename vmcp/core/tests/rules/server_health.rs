@@ -57,6 +57,16 @@ fn a_first_start_that_fails_is_an_error() {
     }
 }
 
+/// R3.1, R2.6: 429 is no verdict, so a server that only ever said that is not in error.
+#[test]
+fn a_first_check_without_a_verdict_is_no_error() {
+    let mut machine = new();
+
+    probe(&mut machine, &Outcome::RateLimited { retry_after: None }, 1);
+
+    assert_eq!(seen(&machine, 2), (ServerStatus::Stopped, 0));
+}
+
 /// R3.2: uptime is whole seconds since the successful start.
 #[test]
 fn uptime_counts_whole_seconds_since_the_start() {
