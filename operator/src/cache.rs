@@ -155,9 +155,9 @@ impl Feeder {
     }
 
     /// Fills a cache from now on.
-    pub fn run<K: Watched>(&self, prepared: Prepared<K>, config: &watcher::Config, hook: &Hook<K>)
+    pub fn run<K>(&self, prepared: Prepared<K>, config: &watcher::Config, hook: &Hook<K>)
     where
-        K: Resource<Scope = kube::core::NamespaceResourceScope>,
+        K: Watched + Resource<Scope = kube::core::NamespaceResourceScope>,
     {
         let apis: Vec<Api<K>> = match &self.scope {
             Scope::Cluster => vec![Api::all(self.client.clone())],

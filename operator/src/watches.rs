@@ -27,9 +27,6 @@ use crate::queue::{Key, Queue};
 use crate::transitions::{self, Happened, Weight};
 use crate::world::{Caches, Guarded, Queues};
 
-/// Leases of nodes and of the control plane are not ours, and move all the time.
-const LEASE_FIELDS: &str = "metadata.namespace!=kube-node-lease,metadata.namespace!=kube-system";
-
 /// What hooks reach for.
 #[derive(Clone, Debug)]
 pub struct Listeners {
@@ -46,6 +43,9 @@ pub fn start(feeder: &Feeder, listeners: &Listeners) -> Caches {
         labels::MANAGED_BY,
         labels::MANAGED_BY_OPERATOR
     ));
+    // Gateways label their Leases; those of nodes move all the time and are not ours.
+    let gateways =
+        Config::default().labels(&format!("{}={}", labels::PART_OF, labels::PART_OF_VMCP));
     let servers: Prepared<Guarded<MCPServer>> = feeder.prepare();
     let virtuals: Prepared<Guarded<VirtualMCPServer>> = feeder.prepare();
     let (mcp_servers, virtual_servers) = (servers.cache.clone(), virtuals.cache.clone());
@@ -65,11 +65,7 @@ pub fn start(feeder: &Feeder, listeners: &Listeners) -> Caches {
         role_bindings: owned::<RoleBinding>(feeder, &ours, listeners),
         budgets: owned::<PodDisruptionBudget>(feeder, &ours, listeners),
         pods: run(feeder, &ours, &pod_hook(listeners)),
-        leases: run(
-            feeder,
-            &Config::default().fields(LEASE_FIELDS),
-            &lease_hook(listeners),
-        ),
+        leases: run(feeder, &gateways, &lease_hook(listeners)),
     }
 }
 

@@ -202,7 +202,7 @@ impl World {
     /// Has the servers behind a gateway look again when it came or went: their phase
     /// follows from what living gateways say. Keeps the clock of those deleted servers
     /// only that still have an entry.
-    pub fn announce(&self, key: &Key, gateway: &VirtualMCPServer, serves: bool) {
+    pub fn announce(&self, key: &Key, gateway: &VirtualMCPServer, freshness: Freshness) {
         let entries: Vec<&DiscoveredBackend> = gateway
             .status
             .iter()
@@ -212,7 +212,10 @@ impl World {
         if let Some(clocks) = memory.deleted.get_mut(key) {
             clocks.retain(|uid, _| entries.iter().any(|e| e.uid.as_ref() == Some(uid)));
         }
-        let now = (gateway.metadata.uid.clone().unwrap_or_default(), serves);
+        let now = (
+            gateway.metadata.uid.clone().unwrap_or_default(),
+            freshness.is_fresh(),
+        );
         let before = memory.announced.insert(key.clone(), now.clone());
         drop(memory);
         if before.as_ref() == Some(&now) {

@@ -1,6 +1,11 @@
 //! The objects that the operator builds, compared with committed files. After a change on
 //! purpose: `UPDATE_GOLDEN=1 cargo test -p vmcp-operator --test golden`, then read the diff.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that stops is what a test is for"
+)]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

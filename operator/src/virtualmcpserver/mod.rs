@@ -46,7 +46,7 @@ pub async fn reconcile(world: &World, key: &Key) -> Result<Next, CallError> {
         .writer
         .status(seen.gateway.as_ref(), &body, cache)
         .await?;
-    world.announce(key, &seen.gateway, seen.freshness.is_fresh());
+    world.announce(key, &seen.gateway, seen.freshness);
     let look_again = facts.hindrance.map(|hindrance| hindrance.look_again);
     let stale_at = facts
         .stale_at
