@@ -40,7 +40,11 @@ pub(super) fn apply(live: &VirtualMCPServer, report: &Report, now: Timestamp) ->
             "readyBackendCount": report.ready_backend_count,
             "toolCount": report.tool_count,
             "conditions": conditions.collect::<Vec<_>>(),
-            "discoveredBackends": report.discovered_backends.iter().map(backend).collect::<Vec<_>>(),
+            "discoveredBackends": report
+                .discovered_backends
+                .iter()
+                .map(backend)
+                .collect::<Vec<_>>(),
         },
     })
 }
@@ -69,7 +73,11 @@ fn backend(backend: &ReportedBackend) -> Value {
     put("url", json!(backend.url));
     put("transport", json!(backend.transport));
     put("state", json!(backend.state.as_str()));
-    put("reason", json!(backend.reason));
+    // Written even where there is none: another manager's old reason would stay beside our state.
+    put(
+        "reason",
+        json!(backend.reason.map_or("", |reason| reason.as_str())),
+    );
     put("message", json!(backend.message));
     put("consecutiveFailures", json!(backend.consecutive_failures));
     put(

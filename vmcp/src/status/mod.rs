@@ -8,6 +8,7 @@ mod fields;
 mod lease;
 mod published;
 mod publisher;
+mod strays;
 
 use std::fmt;
 use std::sync::Arc;
@@ -83,6 +84,10 @@ impl ApiError {
     /// Somebody else wrote first: read again.
     fn is_conflict(&self) -> bool {
         self.code() == Some(409)
+    }
+
+    fn is_invalid(&self) -> bool {
+        self.code() == Some(422)
     }
 
     fn is_not_found(&self) -> bool {

@@ -18,7 +18,7 @@ use vmcp_core::time::Tick;
 use vmcp_crds::{MCPServer, VirtualMCPServer, labels};
 
 use super::published::{fitted, published};
-use super::{ApiError, StatusWriter, api, fields};
+use super::{ApiError, StatusWriter, api, fields, strays};
 
 /// Pause after a write that failed for another reason than a conflict.
 const RETRY: Duration = Duration::from_secs(2);
@@ -133,9 +133,30 @@ impl Publisher {
         .await?;
         self.writer.meter.status_written();
         self.written = current.discovered_backends.iter().filter_map(key).collect();
-        self.newer = Some(Arc::new(answer));
+        self.newer = Some(Arc::new(self.without_strays(answer, current).await?));
         tracing::debug!(phase = %current.phase, backends = current.backends, "status written");
         Ok(())
+    }
+
+    /// The object without the entries that our apply could not remove.
+    async fn without_strays(
+        &self,
+        answer: VirtualMCPServer,
+        current: &Report,
+    ) -> Result<VirtualMCPServer, ApiError> {
+        let Some(patch) = strays::removal(&answer, current) else {
+            return Ok(answer);
+        };
+        let (name, params) = (&self.writer.identity.name, PatchParams::default());
+        match api(self
+            .gateways
+            .patch_status(name, &params, &Patch::Json::<()>(patch)))
+        .await
+        {
+            // Somebody changed the list meanwhile: what is left over is seen at the next turn.
+            Err(error) if error.is_invalid() => api(self.gateways.get(name)).await,
+            patched => patched,
+        }
     }
 
     /// An entry of ours that somebody removed is not added again before its MCPServer was seen:
