@@ -204,3 +204,37 @@ async fn a_compressed_answer_is_refused() -> Result<()> {
     server.abort();
     Ok(())
 }
+
+/// Shared limits: the answer to a liveness check is at most 64 KiB; a list may be longer.
+#[tokio::test]
+async fn a_liveness_answer_is_short() -> Result<()> {
+    const LONGER: usize = 100 * 1024;
+    let cases = [
+        (Script::modern(), "server/discover"),
+        (Script::legacy(), "ping"),
+    ];
+    for (script, method) in cases {
+        let backend = Backend::start(script).await?;
+        backend
+            .set(Fault::on("tools/list", Fault::HugeBody(LONGER)))
+            .await?;
+        let report = Prober::new(&backend.url()).cycle(Want::Catalogue).await;
+        assert!(report.catalog.is_some(), "{method}: {:?}", report.outcome);
+
+        backend
+            .set(Fault::on(method, Fault::HugeBody(LONGER)))
+            .await?;
+        let report = Prober::new(&backend.url()).cycle(Want::Liveness).await;
+
+        let Outcome::Failed(failure) = &report.outcome else {
+            panic!("{method}: {:?}", report.outcome)
+        };
+        let expected = match method {
+            // Too long for a discovery: whatever it is, it is asked as a legacy server too.
+            "server/discover" => ProbeReason::UnsupportedVersion,
+            _ => ProbeReason::ResponseTooLarge,
+        };
+        assert_eq!(failure.reason, expected, "{method}: {}", failure.message);
+    }
+    Ok(())
+}

@@ -90,6 +90,13 @@ async fn calls_share_a_connection() -> Result<()> {
     }
 
     assert_eq!(backend.connections().len(), before + 1);
+    let counted: Vec<u64> = caller
+        .upstream
+        .connections()
+        .iter()
+        .map(|(_, open)| *open)
+        .collect();
+    assert_eq!(counted, [1]);
     Ok(())
 }
 

@@ -50,6 +50,8 @@ pub struct Call {
 pub(super) enum Broken {
     Wire(WireError),
     Failed(UpstreamError),
+    /// The backend was not asked, so health learns nothing.
+    Unasked(UpstreamError),
     /// Nobody waits for the answer (R4.10).
     Gone,
     /// The backend was removed.
@@ -103,7 +105,7 @@ impl Call {
 
     async fn drive(&mut self) -> Result<CallOutcome, Broken> {
         let Some(dialect) = self.request.target.dialect else {
-            return Err(Broken::Failed(UpstreamError::Unavailable(undetected(
+            return Err(Broken::Unasked(UpstreamError::Unavailable(undetected(
                 self.doing(),
             ))));
         };
@@ -228,6 +230,7 @@ impl Call {
             Ok(learnt) => return Some(learnt),
             Err(Broken::Gone) => return Some(CallOutcome::Cancelled),
             Err(Broken::Stopped) => (UpstreamError::Unavailable(stopped(doing.as_doing())), None),
+            Err(Broken::Unasked(error)) => (error, None),
             Err(Broken::Failed(error)) => {
                 let learnt = learnt_from(&error);
                 (error, learnt)

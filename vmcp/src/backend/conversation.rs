@@ -6,9 +6,10 @@
 use tokio::time::Instant;
 
 use vmcp_core::jsonrpc;
+use vmcp_core::limits::{BACKEND_RESPONSE, LIVENESS_BODY};
 use vmcp_core::mcp::{ProtocolVersion, meta, method};
 
-use super::fresh::{Asked, Fresh};
+use super::fresh::{Asked, Fresh, Question};
 use super::message::Answer;
 use super::outgoing::{self, Last, SessionId, Voice};
 use super::sse2024::SseSession;
@@ -127,14 +128,27 @@ pub async fn question(
         jsonrpc::write_request(&id, method, params),
     ) {
         Ok(request) => {
+            let question = Question {
+                id: &id,
+                voice,
+                max_bytes: limit(method),
+            };
             fresh
-                .ask(outgoing::ending(request, last), &id, voice, deadline)
+                .ask(outgoing::ending(request, last), question, deadline)
                 .await
         }
         Err(error) => Asked {
             session: None,
             answer: Err(error.into()),
         },
+    }
+}
+
+/// A discovery or a ping is short; a list may be as long as any answer.
+fn limit(method: &str) -> usize {
+    match method {
+        method::SERVER_DISCOVER | method::PING => LIVENESS_BODY,
+        _ => BACKEND_RESPONSE,
     }
 }
 

@@ -11,6 +11,7 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use vmcp_core::jsonrpc::RequestId;
+use vmcp_core::mcp::ProtocolVersion;
 
 use super::link::{Link, Outgoing};
 use super::message::{self, Answer, Inbound};
@@ -32,6 +33,15 @@ pub struct Fresh<'a> {
     tls: Arc<ClientConfig>,
     link: Option<Link>,
     pub timings: Timings,
+}
+
+/// A question, apart from its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    pub id: &'a RequestId,
+    pub voice: Voice<'a>,
+    /// Limit of the answer.
+    pub max_bytes: usize,
 }
 
 /// What became of a question. The session is known even if the answer never came (T7).
@@ -66,20 +76,23 @@ impl<'a> Fresh<'a> {
     pub async fn ask(
         &mut self,
         request: Outgoing,
-        id: &RequestId,
-        voice: Voice<'_>,
+        question: Question<'_>,
         deadline: Instant,
     ) -> Asked {
-        let mut reply = match self.open_reply(request, id, deadline).await {
-            Ok(reply) => reply,
+        let mut reply = match self.open_reply(request, question.id, deadline).await {
+            Ok(reply) => reply.at_most(question.max_bytes),
             Err(error) => return Asked::failed(error),
         };
         let session = reply.session.clone();
         // A session that this very reply opened is the one to answer on.
-        let voice = match (voice, &session) {
-            (Voice::Legacy { version, .. }, Some(id)) => Voice::Legacy {
+        let voice = match (question.voice, &session) {
+            (Voice::Legacy { version, .. }, session @ Some(_)) => Voice::Legacy {
                 version,
-                session: Some(id),
+                session: session.as_ref(),
+            },
+            (Voice::Plain, session @ Some(_)) => Voice::Legacy {
+                version: ProtocolVersion::LATEST_LEGACY,
+                session: session.as_ref(),
             },
             (voice, _) => voice,
         };

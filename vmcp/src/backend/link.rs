@@ -4,6 +4,7 @@
 //! dropping: no link outlives its owner. Knows nothing of MCP, pools or deadlines of calls.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -30,6 +31,17 @@ pub type Outgoing = Request<Full<Bytes>>;
 pub struct Link {
     sender: http1::SendRequest<Full<Bytes>>,
     _driver: Driver,
+    counted_in: Option<Counted>,
+}
+
+/// One in a count of open links, for as long as it lives.
+#[derive(Debug)]
+struct Counted(Arc<AtomicU64>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What became of a request that got no response head.
@@ -78,6 +90,7 @@ impl Link {
         Ok(Self {
             sender,
             _driver: driver,
+            counted_in: None,
         })
     }
 
@@ -94,6 +107,14 @@ impl Link {
         let connected = connect(&endpoint.url, tls, limit).await?;
         let timings = connected.timings;
         Ok((Self::open(connected).await?, timings))
+    }
+
+    /// Counts it in `count` until it is closed.
+    #[must_use]
+    pub fn counted(mut self, count: &Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        self.counted_in = Some(Counted(Arc::clone(count)));
+        self
     }
 
     /// Sends one request and waits for the response head. The caller brings the deadline.

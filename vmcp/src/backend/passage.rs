@@ -126,7 +126,8 @@ impl Call {
                     Err(error) => return Err(error),
                 }
             }
-            let (mut link, _) = Link::dial(&slot.endpoint, &slot.tls, deadline).await?;
+            let (link, _) = Link::dial(&slot.endpoint, &slot.tls, deadline).await?;
+            let mut link = link.counted(&slot.connections);
             let reply = exchange(&mut link, request, id, deadline).await?;
             Ok((link, reply))
         };

@@ -48,6 +48,7 @@ pub struct Reply {
     /// How long the connection may lie idle afterwards, as far as the server says.
     pub keep_alive: Option<Duration>,
     expects: RequestId,
+    max_bytes: usize,
     body: Incoming,
     format: Format,
     queue: VecDeque<Inbound>,
@@ -123,10 +124,17 @@ impl Reply {
             session,
             keep_alive,
             expects: expects.clone(),
+            max_bytes: BACKEND_RESPONSE,
             body,
             format,
             queue: VecDeque::new(),
         })
+    }
+
+    /// Lowers the limit of the answer, for questions whose answer is short by nature.
+    #[must_use]
+    pub fn at_most(self, max_bytes: usize) -> Self {
+        Self { max_bytes, ..self }
     }
 
     /// The next message; the one after `Response` does not exist.
@@ -143,7 +151,8 @@ impl Reply {
             }
             match &mut self.format {
                 Format::Json { declared } => {
-                    let body = within(deadline, collect(&mut self.body, *declared)).await??;
+                    let whole = collect(&mut self.body, *declared, self.max_bytes);
+                    let body = within(deadline, whole).await??;
                     self.queue.extend(message::read(&body)?);
                     if !self
                         .queue
@@ -155,6 +164,9 @@ impl Reply {
                 }
                 Format::Events(decoder) => {
                     if let Some(event) = decoder.next_event()? {
+                        if event.data.len() > self.max_bytes {
+                            return Err(too_large(self.max_bytes));
+                        }
                         self.queue.extend(message::in_event(&event)?);
                         continue;
                     }
@@ -258,10 +270,13 @@ async fn refusal(
 }
 
 /// A whole JSON body.
-async fn collect(body: &mut Incoming, declared: Option<usize>) -> Result<Bytes, WireError> {
-    let too_large = || WireError::TooLarge(format!("a body above {BACKEND_RESPONSE} bytes"));
-    if declared.is_some_and(|length| length > BACKEND_RESPONSE) {
-        return Err(too_large());
+async fn collect(
+    body: &mut Incoming,
+    declared: Option<usize>,
+    max_bytes: usize,
+) -> Result<Bytes, WireError> {
+    if declared.is_some_and(|length| length > max_bytes) {
+        return Err(too_large(max_bytes));
     }
     let Some(first) = chunk(body).await? else {
         return Err(WireError::Protocol("an empty body".to_owned()));
@@ -277,12 +292,16 @@ async fn collect(body: &mut Incoming, declared: Option<usize>) -> Result<Bytes, 
     }
     let mut whole = BytesMut::from(&first[..]);
     while let Some(next) = chunk(body).await? {
-        if whole.len() + next.len() > BACKEND_RESPONSE {
-            return Err(too_large());
+        if whole.len() + next.len() > max_bytes {
+            return Err(too_large(max_bytes));
         }
         whole.extend_from_slice(&next);
     }
     Ok(whole.freeze())
+}
+
+fn too_large(max_bytes: usize) -> WireError {
+    WireError::TooLarge(format!("a body above {max_bytes} bytes"))
 }
 
 /// The next bytes of a body; `None` at its proper end.

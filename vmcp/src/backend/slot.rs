@@ -5,7 +5,7 @@
 //! detaching, outside any lock, and a failure of it changes nothing (R4.3).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub struct Slot {
     pub endpoint: Arc<Endpoint>,
     pub tls: Arc<ClientConfig>,
     pub pool: Pool,
+    /// Connections for calls that are open now, idle or not.
+    pub connections: Arc<AtomicU64>,
     /// Calls must stop: the backend is gone.
     pub stop: CancellationToken,
     places: Arc<Semaphore>,
@@ -79,6 +81,7 @@ impl Slot {
             endpoint: Arc::clone(&target.endpoint),
             tls: tls::machine_config(),
             pool: Pool::default(),
+            connections: Arc::default(),
             stop: CancellationToken::new(),
             places: Arc::new(Semaphore::new(IN_FLIGHT)),
             waiting: AtomicUsize::new(0),

@@ -5,6 +5,7 @@
 //! another (R4.8). Knows no client.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -93,7 +94,14 @@ impl Upstream {
         self.inner.closing.wait().await;
     }
 
-    /// Idle connections by backend, for metrics.
+    /// Open connections for calls, by backend, for `vmcp_upstream_connections`.
+    #[must_use]
+    pub fn connections(&self) -> Vec<(BackendId, u64)> {
+        let count = |slot: &Arc<Slot>| (slot.id.clone(), slot.connections.load(Ordering::Relaxed));
+        self.inner.lock().live.values().map(count).collect()
+    }
+
+    /// Those of them that wait for the next call.
     #[must_use]
     pub fn idle_connections(&self) -> Vec<(BackendId, usize)> {
         self.inner
