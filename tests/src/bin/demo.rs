@@ -5,7 +5,11 @@
 //! late on purpose. Owns the order and what is printed. Whatever way it ends, everything that it
 //! started ends with it.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "output for the person who runs it")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "output for the person who runs it"
+)]
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -112,7 +116,9 @@ async fn run(arguments: &Arguments) -> Result<()> {
 
 async fn apply_examples(plane: &ControlPlane) -> Result<()> {
     let folder = sources::root()?.join("examples/kubernetes");
-    let folder = folder.to_str().context("the path of the checkout is not UTF-8")?;
+    let folder = folder
+        .to_str()
+        .context("the path of the checkout is not UTF-8")?;
     show(plane, &["apply", "-f", folder]).await
 }
 
@@ -138,12 +144,18 @@ async fn watch(plane: &ControlPlane) -> Result<()> {
         let text = output.stdout.trim_end();
         let (header, line) = text.split_once('\n').unwrap_or((text, ""));
         // The age changes by itself; what is before it is news.
-        let news = line.rsplit_once(char::is_whitespace).map_or(line, |(head, _)| head.trim_end());
+        let news = line
+            .rsplit_once(char::is_whitespace)
+            .map_or(line, |(head, _)| head.trim_end());
         if news != last {
             if last.is_empty() {
-                println!("         {header}");
+                println!("          {}", aligned(header));
             }
-            println!("  {:5.1} s {line}", started.elapsed().as_secs_f64());
+            println!(
+                "  {:5.1} s {}",
+                started.elapsed().as_secs_f64(),
+                aligned(line)
+            );
             news.clone_into(&mut last);
         }
         if news.split_whitespace().any(|word| word == "Ready") && news.contains("4/4") {
@@ -156,16 +168,34 @@ async fn watch(plane: &ControlPlane) -> Result<()> {
     }
 }
 
+/// A line of kubectl with columns of its own width: kubectl aligns each output anew, and these
+/// lines come from many.
+fn aligned(line: &str) -> String {
+    const WIDTHS: [usize; 6] = [6, 10, 7, 7, 50, 4];
+    let cells = line
+        .split("   ")
+        .map(str::trim)
+        .filter(|cell| !cell.is_empty());
+    cells
+        .zip(WIDTHS)
+        .map(|(cell, width)| format!("{cell:<width$}"))
+        .collect()
+}
+
 async fn call(peers: &Peers, gateway: &GatewayProcess) -> Result<()> {
     let arguments = json!({ "timezone": "Europe/Berlin" });
     step("a tool call through the aggregate, by the TypeScript SDK: time_get_current_time");
     let report = eventually("the call answers", Duration::from_secs(60), || async {
         let url = gateway.url();
-        peers.client(Client::TsV2Auto, &url, "time_get_current_time", &arguments).await
+        peers
+            .client(Client::TsV2Auto, &url, "time_get_current_time", &arguments)
+            .await
     })
     .await?;
     let result = report.result();
-    let text = result["content"][0]["text"].as_str().context("the call answered no text")?;
+    let text = result["content"][0]["text"]
+        .as_str()
+        .context("the call answered no text")?;
     ensure!(text.contains("Europe/Berlin"), "{text}");
     println!("{} tools; the call answered:\n{text}", report.tools.len());
     Ok(())
@@ -173,13 +203,21 @@ async fn call(peers: &Peers, gateway: &GatewayProcess) -> Result<()> {
 
 async fn show(plane: &ControlPlane, args: &[&str]) -> Result<()> {
     let output = plane.kubectl_run(args).await?;
-    ensure!(output.success(), "kubectl {}: {}", args.join(" "), output.stderr);
+    ensure!(
+        output.success(),
+        "kubectl {}: {}",
+        args.join(" "),
+        output.stderr
+    );
     println!("$ kubectl {}\n{}", args.join(" "), output.stdout.trim_end());
     Ok(())
 }
 
 fn farewell(plane: &ControlPlane, gateway: &GatewayProcess, operator: &OperatorProcess) {
-    let tools = plane.kubectl().parent().map(|path| path.display().to_string());
+    let tools = plane
+        .kubectl()
+        .parent()
+        .map(|path| path.display().to_string());
     println!("\nIt is yours until Ctrl-C:");
     println!("  MCP endpoint   {}", gateway.url());
     println!("  health         {}", gateway.admin_url("/health"));
