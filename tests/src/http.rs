@@ -49,7 +49,10 @@ impl Answer {
     /// A header's value, empty where absent.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 }
 
@@ -58,7 +61,9 @@ impl Answer {
 /// # Errors
 /// No connection, a broken answer, or not within 30 s.
 pub async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<Answer> {
-    timeout(DEADLINE, exchange(address, request)).await.context("no answer in time")?
+    timeout(DEADLINE, exchange(address, request))
+        .await
+        .context("no answer in time")?
 }
 
 async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<Answer> {
@@ -71,7 +76,11 @@ async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<
     let body = body.collect().await?.to_bytes();
     drop(sender);
     connection.abort();
-    Ok(Answer { status: head.status, headers: head.headers, body })
+    Ok(Answer {
+        status: head.status,
+        headers: head.headers,
+        body,
+    })
 }
 
 /// GET of a path.
@@ -99,19 +108,31 @@ impl LegacyClient {
     /// # Errors
     /// The handshake fails.
     pub async fn open(address: SocketAddr) -> Result<Self> {
-        let client = Self { address, session: String::new() };
+        let client = Self {
+            address,
+            session: String::new(),
+        };
         let params = json!({
             "protocolVersion": "2025-11-25", "capabilities": {},
             "clientInfo": { "name": "test", "version": "1" },
         });
         let answer = client.post(&request("initialize", params)).await?;
-        ensure!(answer.status == StatusCode::OK, "initialize: {} {}", answer.status, answer.text());
+        ensure!(
+            answer.status == StatusCode::OK,
+            "initialize: {} {}",
+            answer.status,
+            answer.text()
+        );
         let session = answer.header("mcp-session-id").to_owned();
         ensure!(!session.is_empty(), "initialize gave no session");
         let client = Self { address, session };
         let body = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
         let answer = client.post(&body).await?;
-        ensure!(answer.status == StatusCode::ACCEPTED, "initialized: {}", answer.status);
+        ensure!(
+            answer.status == StatusCode::ACCEPTED,
+            "initialized: {}",
+            answer.status
+        );
         Ok(client)
     }
 
@@ -154,7 +175,11 @@ impl LegacyClient {
         loop {
             let page = self.result("tools/list", params).await?;
             let tools = page["tools"].as_array().context("no tools")?;
-            names.extend(tools.iter().filter_map(|tool| Some(tool["name"].as_str()?.to_owned())));
+            names.extend(
+                tools
+                    .iter()
+                    .filter_map(|tool| Some(tool["name"].as_str()?.to_owned())),
+            );
             match page["nextCursor"].as_str() {
                 Some(cursor) => params = json!({ "cursor": cursor }),
                 None => return Ok(names),
@@ -192,7 +217,11 @@ pub async fn modern(address: SocketAddr, method: &str, params: Value) -> Result<
     if let Some(name) = params["name"].as_str() {
         builder = builder.header("mcp-name", name);
     }
-    send(address, builder.body(Full::from(request(method, params).to_string()))?).await
+    send(
+        address,
+        builder.body(Full::from(request(method, params).to_string()))?,
+    )
+    .await
 }
 
 fn request(method: &str, params: Value) -> Value {
@@ -210,7 +239,10 @@ impl Listener {
     /// Everything that came so far.
     #[must_use]
     pub fn seen(&self) -> String {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -234,8 +266,14 @@ pub async fn listen(address: SocketAddr, session: &str) -> Result<Listener> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let response = timeout(DEADLINE, sender.send_request(request)).await.context("no head")??;
-    ensure!(response.status() == StatusCode::OK, "GET stream: {}", response.status());
+    let response = timeout(DEADLINE, sender.send_request(request))
+        .await
+        .context("no head")??;
+    ensure!(
+        response.status() == StatusCode::OK,
+        "GET stream: {}",
+        response.status()
+    );
     let seen = Arc::new(Mutex::new(String::new()));
     let shared = Arc::clone(&seen);
     let reader = tokio::spawn(async move {

@@ -21,7 +21,9 @@ async fn two_ready(world: &World) -> Result<(Backend, Backend)> {
     let other = Backend::start(Script::legacy()).await?;
     world.add_remote("doomed", &doomed.url()).await?;
     world.add_remote("other", &other.url()).await?;
-    world.add_virtual("all", json!({ "healthCheck": { "periodSeconds": 2 } })).await?;
+    world
+        .add_virtual("all", json!({ "healthCheck": { "periodSeconds": 2 } }))
+        .await?;
     Ok((doomed, other))
 }
 
@@ -41,7 +43,10 @@ async fn gone_from_the_gateway(gateway: &GatewayProcess) -> Result<()> {
             ensure!(!text.contains("doomed"), "{path} still has it: {text}");
         }
         let tools = LegacyClient::open(gateway.listen).await?.tools().await?;
-        ensure!(tools.iter().all(|tool| !tool.starts_with("doomed")), "{tools:?}");
+        ensure!(
+            tools.iter().all(|tool| !tool.starts_with("doomed")),
+            "{tools:?}"
+        );
         Ok(())
     })
     .await
@@ -52,7 +57,10 @@ async fn nobody_comes(backend: &Backend) -> Result<()> {
     let before = backend.connections().len();
     // Only time shows that nothing comes: an interval of 2 s, twice.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    ensure!(backend.connections().len() == before, "a deleted backend was probed");
+    ensure!(
+        backend.connections().len() == before,
+        "a deleted backend was probed"
+    );
     ensure!(backend.sessions_open() == 0, "{:?}", backend.sessions());
     Ok(())
 }
@@ -139,12 +147,17 @@ async fn the_last_backend_vanishes_too() -> Result<()> {
     world.delete_server("doomed").await?;
 
     let empty = world
-        .until("all", "an empty list", GONE, |status| status.discovered_backends.is_empty())
+        .until("all", "an empty list", GONE, |status| {
+            status.discovered_backends.is_empty()
+        })
         .await?;
     ensure!(empty.tool_count == Some(0), "{empty:?}");
     let failed = world.until_phase("all", "Failed", GONE).await?;
     ensure!(
-        failed.conditions.iter().any(|found| found.reason == "NoBackends"),
+        failed
+            .conditions
+            .iter()
+            .any(|found| found.reason == "NoBackends"),
         "no backend matches must be said: {failed:?}"
     );
     gone_from_the_gateway(&gateway).await
@@ -162,7 +175,11 @@ async fn a_backend_recreated_at_once_under_its_name_is_another_backend() -> Resu
 
     world.delete_server("doomed").await?;
     let started = Instant::now();
-    let uid = world.add_remote("doomed", &successor.url()).await?.metadata.uid;
+    let uid = world
+        .add_remote("doomed", &successor.url())
+        .await?
+        .metadata
+        .uid;
 
     world
         .until("all", "the successor's entry", SOON, |status| {

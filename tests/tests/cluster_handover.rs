@@ -43,7 +43,9 @@ async fn owners(world: &World) -> Result<Vec<(String, BTreeSet<String>)>> {
 async fn owner_of_phase(world: &World, manager: &str) -> Result<()> {
     eventually(&format!("{manager} owns the phase"), STALE, || async {
         let owners = owners(world).await?;
-        let found = owners.iter().any(|(name, fields)| name == manager && fields.contains("f:phase"));
+        let found = owners
+            .iter()
+            .any(|(name, fields)| name == manager && fields.contains("f:phase"));
         ensure!(found, "{owners:?}");
         Ok(())
     })
@@ -51,7 +53,10 @@ async fn owner_of_phase(world: &World, manager: &str) -> Result<()> {
 }
 
 fn present(status: &Value) -> BTreeSet<String> {
-    status.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
+    status
+        .as_object()
+        .map(|fields| fields.keys().cloned().collect())
+        .unwrap_or_default()
 }
 
 /// R0.7, R2.5, T6: gateway to operator and back: every served field is always there and never
@@ -74,22 +79,40 @@ async fn served_facts_pass_from_gateway_to_operator_and_back_without_loss() -> R
             condition(status, "Ready").starts_with("False GatewayUnavailable")
         })
         .await?;
-    ensure!(condition(&away, "BackendsReady").starts_with("Unknown"), "{away:?}");
-    ensure!(away.discovered_backends.len() == 1, "the list was lost: {away:?}");
-    let missing: Vec<_> =
-        before.difference(&present(&serde_json::to_value(&away)?)).cloned().collect();
-    ensure!(missing.iter().all(|field| field == "message"), "lost fields: {missing:?}");
+    ensure!(
+        condition(&away, "BackendsReady").starts_with("Unknown"),
+        "{away:?}"
+    );
+    ensure!(
+        away.discovered_backends.len() == 1,
+        "the list was lost: {away:?}"
+    );
+    let missing: Vec<_> = before
+        .difference(&present(&serde_json::to_value(&away)?))
+        .cloned()
+        .collect();
+    ensure!(
+        missing.iter().all(|field| field == "message"),
+        "lost fields: {missing:?}"
+    );
 
     let _gateway = world.gateway("all").await?;
     world.until_phase("all", "Ready", STALE).await?;
-    eventually("the operator lets go of the served facts", STALE, || async {
-        let owners = owners(&world).await?;
-        let operator = owners.iter().find(|(name, _)| name == "vmcp-operator");
-        let (_, fields) = operator.context("the operator owns nothing")?;
-        let held: Vec<_> = SERVED.iter().filter(|field| fields.contains(**field)).collect();
-        ensure!(held.is_empty(), "still held: {held:?}");
-        Ok(())
-    })
+    eventually(
+        "the operator lets go of the served facts",
+        STALE,
+        || async {
+            let owners = owners(&world).await?;
+            let operator = owners.iter().find(|(name, _)| name == "vmcp-operator");
+            let (_, fields) = operator.context("the operator owns nothing")?;
+            let held: Vec<_> = SERVED
+                .iter()
+                .filter(|field| fields.contains(**field))
+                .collect();
+            ensure!(held.is_empty(), "still held: {held:?}");
+            Ok(())
+        },
+    )
     .await?;
 
     let mark = world.plane.audit().mark();
@@ -104,7 +127,10 @@ async fn served_facts_pass_from_gateway_to_operator_and_back_without_loss() -> R
         .filter(|event| event.resource == "virtualmcpservers" || event.resource == "mcpservers")
         .map(|event| format!("{} {} {}", event.user, event.verb, event.uri))
         .collect();
-    ensure!(writes.is_empty(), "somebody fights over the status: {writes:#?}");
+    ensure!(
+        writes.is_empty(),
+        "somebody fights over the status: {writes:#?}"
+    );
     Ok(())
 }
 
@@ -125,16 +151,23 @@ async fn a_lease_given_away_on_sigterm_is_taken_by_the_other_replica() -> Result
     ensure!(holder(leases.get("vmcp-all").await?).as_deref() == Some("all-a"));
 
     let ended = first.program.terminate(Duration::from_secs(30));
-    let taken = eventually("the other replica holds the Lease", Duration::from_secs(8), || async {
-        let held = holder(leases.get("vmcp-all").await?);
-        ensure!(held.as_deref() == Some("all-b"), "{held:?}");
-        Ok(())
-    });
+    let taken = eventually(
+        "the other replica holds the Lease",
+        Duration::from_secs(8),
+        || async {
+            let held = holder(leases.get("vmcp-all").await?);
+            ensure!(held.as_deref() == Some("all-b"), "{held:?}");
+            Ok(())
+        },
+    );
     let (ended, taken) = tokio::join!(ended, taken);
 
     taken?;
     ensure!(ended?.success());
     let status = world.status("all").await?;
-    ensure!(condition(&status, "Ready").starts_with("True"), "{status:?}");
+    ensure!(
+        condition(&status, "Ready").starts_with("True"),
+        "{status:?}"
+    );
     Ok(())
 }

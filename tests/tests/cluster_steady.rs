@@ -19,7 +19,14 @@ fn writes(world: &World, events: Vec<AuditEvent>) -> Vec<String> {
         .filter(|event| event.is_write() && event.user.starts_with(&ours))
         .filter(|event| event.resource != "leases")
         .map(|event| {
-            let AuditEvent { user, verb, resource, subresource, name, .. } = event;
+            let AuditEvent {
+                user,
+                verb,
+                resource,
+                subresource,
+                name,
+                ..
+            } = event;
             format!("{user} {verb} {resource}/{name}/{subresource}")
         })
         .collect()
@@ -34,7 +41,9 @@ async fn a_steady_state_writes_nothing_but_leases() -> Result<()> {
     let mut backends = Vec::new();
     for index in 0..20 {
         let backend = Backend::start(Script::stateless()).await?;
-        world.add_remote(&format!("server-{index}"), &backend.url()).await?;
+        world
+            .add_remote(&format!("server-{index}"), &backend.url())
+            .await?;
         backends.push(backend);
     }
     for name in ["left", "right"] {
@@ -55,7 +64,9 @@ async fn a_steady_state_writes_nothing_but_leases() -> Result<()> {
     tokio::time::sleep(MINUTE).await;
     let events = world.plane.audit().since(&mark);
     ensure!(
-        events.iter().any(|event| event.resource == "leases" && event.namespace == world.name()),
+        events
+            .iter()
+            .any(|event| event.resource == "leases" && event.namespace == world.name()),
         "no renewal of a Lease was counted: the count is blind"
     );
     let written = writes(&world, events);
@@ -70,7 +81,9 @@ async fn a_steady_state_writes_nothing_but_leases() -> Result<()> {
         world
             .until(name, "ten failures", Duration::from_secs(120), |status| {
                 let failures = status.discovered_backends.iter();
-                failures.filter_map(|found| found.consecutive_failures).any(|count| count >= 10)
+                failures
+                    .filter_map(|found| found.consecutive_failures)
+                    .any(|count| count >= 10)
             })
             .await?;
     }

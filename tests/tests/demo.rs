@@ -17,9 +17,15 @@ async fn the_demo_goes_from_pending_through_degraded_to_ready_and_calls_a_tool()
 
     ensure!(output.success(), "{}{}", output.stdout, output.stderr);
     let text = &output.stdout;
-    let pending = text.find(" Pending ").with_context(|| format!("no Pending: {text}"))?;
-    let degraded = text.find(" Degraded ").with_context(|| format!("no Degraded: {text}"))?;
-    let ready = text.find("4/4").with_context(|| format!("no 4/4: {text}"))?;
+    let pending = text
+        .find(" Pending ")
+        .with_context(|| format!("no Pending: {text}"))?;
+    let degraded = text
+        .find(" Degraded ")
+        .with_context(|| format!("no Degraded: {text}"))?;
+    let ready = text
+        .find("4/4")
+        .with_context(|| format!("no 4/4: {text}"))?;
     ensure!(pending < degraded && degraded < ready, "{text}");
     ensure!(text.contains("Europe/Berlin"), "no tool call: {text}");
     Ok(())

@@ -22,14 +22,19 @@ async fn running() -> Result<(Backend, Local)> {
 }
 
 fn ping() -> Vec<u8> {
-    json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string().into_bytes()
+    json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" })
+        .to_string()
+        .into_bytes()
 }
 
 /// A POST of `body` with further headers; a header given here replaces the usual one.
 async fn post(local: &Local, headers: &[(&str, &str)], body: Vec<u8>) -> Result<Answer> {
     let listen = local.gateway.listen;
     let host = listen.to_string();
-    let usual = [("host", host.as_str()), ("content-type", "application/json")];
+    let usual = [
+        ("host", host.as_str()),
+        ("content-type", "application/json"),
+    ];
     let mut request = Request::post("/mcp");
     for (name, value) in usual {
         if headers.iter().all(|(given, _)| *given != name) {
@@ -48,7 +53,12 @@ async fn an_unknown_session_is_not_found() -> Result<()> {
     let (_backend, local) = running().await?;
     let listen = local.gateway.listen;
 
-    ensure!(post(&local, &[("mcp-session-id", "unknown")], ping()).await?.status == 404);
+    ensure!(
+        post(&local, &[("mcp-session-id", "unknown")], ping())
+            .await?
+            .status
+            == 404
+    );
     ensure!(post(&local, &[], ping()).await?.status == 400);
     for method in [Method::GET, Method::DELETE] {
         let request = Request::builder()
@@ -57,7 +67,10 @@ async fn an_unknown_session_is_not_found() -> Result<()> {
             .header("host", listen.to_string())
             .header("mcp-session-id", "unknown")
             .body(Full::default())?;
-        ensure!(plain::send(listen, request).await?.status == 404, "{method}");
+        ensure!(
+            plain::send(listen, request).await?.status == 404,
+            "{method}"
+        );
     }
 
     let client = LegacyClient::open(listen).await?;
@@ -68,8 +81,17 @@ async fn an_unknown_session_is_not_found() -> Result<()> {
             .body(Full::default())
     };
     ensure!(plain::send(listen, delete()?).await?.status == 204);
-    ensure!(plain::send(listen, delete()?).await?.status == 404, "deleted is unknown");
-    ensure!(client.post(&json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" })).await?.status == 404);
+    ensure!(
+        plain::send(listen, delete()?).await?.status == 404,
+        "deleted is unknown"
+    );
+    ensure!(
+        client
+            .post(&json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }))
+            .await?
+            .status
+            == 404
+    );
     Ok(())
 }
 
@@ -80,15 +102,24 @@ async fn a_foreign_host_or_origin_is_refused_by_name_and_field() -> Result<()> {
     let host = local.gateway.listen.to_string();
 
     let foreign = post(&local, &[("host", "evil.example")], ping()).await?;
-    ensure!(foreign.status == 403 && foreign.text().contains("allowedHosts"), "{foreign:?}");
-    let forwarded = [("host", "evil.example"), ("x-forwarded-host", host.as_str())];
+    ensure!(
+        foreign.status == 403 && foreign.text().contains("allowedHosts"),
+        "{foreign:?}"
+    );
+    let forwarded = [
+        ("host", "evil.example"),
+        ("x-forwarded-host", host.as_str()),
+    ];
     ensure!(post(&local, &forwarded, ping()).await?.status == 403);
     let foreign = post(&local, &[("origin", "https://evil.example")], ping()).await?;
     ensure!(foreign.status == 403, "{foreign:?}");
     ensure!(foreign.text().contains("evil.example"), "{foreign:?}");
     ensure!(foreign.text().contains("allowedOrigins"), "{foreign:?}");
     let own = post(&local, &[("origin", "http://localhost:6274")], ping()).await?;
-    ensure!(own.header("access-control-allow-origin") == "http://localhost:6274", "{own:?}");
+    ensure!(
+        own.header("access-control-allow-origin") == "http://localhost:6274",
+        "{own:?}"
+    );
     Ok(())
 }
 
@@ -100,19 +131,36 @@ async fn the_limits_on_requests_are_enforced() -> Result<()> {
     let large = vec![b' '; 4 * 1024 * 1024 + 1];
     ensure!(post(&local, &[], large).await?.status == 413);
     let fits = vec![b' '; 4 * 1024 * 1024];
-    ensure!(post(&local, &[], fits).await?.status == 400, "within the limit, but no JSON");
-    ensure!(post(&local, &[("content-type", "text/plain")], ping()).await?.status == 415);
+    ensure!(
+        post(&local, &[], fits).await?.status == 400,
+        "within the limit, but no JSON"
+    );
+    ensure!(
+        post(&local, &[("content-type", "text/plain")], ping())
+            .await?
+            .status
+            == 415
+    );
 
     let names: Vec<String> = (0..101).map(|index| format!("x-{index}")).collect();
     let many: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
     ensure!(post(&local, &many, ping()).await?.status == 431);
     let long = "x".repeat(33 * 1024);
-    ensure!(post(&local, &[("x-long", long.as_str())], ping()).await?.status == 431);
+    ensure!(
+        post(&local, &[("x-long", long.as_str())], ping())
+            .await?
+            .status
+            == 431
+    );
 
     let deep = format!("{}{}", "[".repeat(70), "]".repeat(70));
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"a":{deep}}}}}"#);
     ensure!(post(&local, &[], body.into_bytes()).await?.status == 400);
-    let batch = format!("[{},{}]", String::from_utf8(ping())?, String::from_utf8(ping())?);
+    let batch = format!(
+        "[{},{}]",
+        String::from_utf8(ping())?,
+        String::from_utf8(ping())?
+    );
     ensure!(post(&local, &[], batch.into_bytes()).await?.status == 400);
     Ok(())
 }
@@ -122,7 +170,9 @@ async fn the_limits_on_requests_are_enforced() -> Result<()> {
 async fn a_slow_head_is_cut_off() -> Result<()> {
     let (_backend, local) = running().await?;
     let mut stream = TcpStream::connect(local.gateway.listen).await?;
-    stream.write_all(b"POST /mcp HTTP/1.1\r\nhost: localhost\r\n").await?;
+    stream
+        .write_all(b"POST /mcp HTTP/1.1\r\nhost: localhost\r\n")
+        .await?;
 
     let started = Instant::now();
     let mut rest = Vec::new();
@@ -130,7 +180,10 @@ async fn a_slow_head_is_cut_off() -> Result<()> {
     let _ = timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await?;
 
     let held = started.elapsed();
-    ensure!(held >= Duration::from_secs(4) && held < Duration::from_secs(10), "{held:?}");
+    ensure!(
+        held >= Duration::from_secs(4) && held < Duration::from_secs(10),
+        "{held:?}"
+    );
     Ok(())
 }
 
@@ -142,22 +195,44 @@ async fn wrong_paths_methods_and_messages_are_told() -> Result<()> {
     let host = listen.to_string();
 
     let request = |method: Method, path: &str| {
-        Request::builder().method(method).uri(path).header("host", &host).body(Full::default())
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", &host)
+            .body(Full::default())
     };
-    ensure!(plain::send(listen, request(Method::POST, "/other")?).await?.status == 404);
+    ensure!(
+        plain::send(listen, request(Method::POST, "/other")?)
+            .await?
+            .status
+            == 404
+    );
     let put = plain::send(listen, request(Method::PUT, "/mcp")?).await?;
-    ensure!(put.status == 405 && put.header("allow").contains("POST"), "{put:?}");
+    ensure!(
+        put.status == 405 && put.header("allow").contains("POST"),
+        "{put:?}"
+    );
     let options = plain::send(listen, request(Method::OPTIONS, "/mcp")?).await?;
     ensure!(options.status == 204, "{options:?}");
 
-    for (body, code) in [("{", -32700), ("{}", -32600), (r#"{"jsonrpc":"1.0","id":1}"#, -32600)] {
+    for (body, code) in [
+        ("{", -32700),
+        ("{}", -32600),
+        (r#"{"jsonrpc":"1.0","id":1}"#, -32600),
+    ] {
         let answer = post(&local, &[], body.as_bytes().to_vec()).await?;
-        ensure!(answer.status == 400 && answer.json()?["error"]["code"] == json!(code), "{body}");
+        ensure!(
+            answer.status == 400 && answer.json()?["error"]["code"] == json!(code),
+            "{body}"
+        );
     }
     let client = LegacyClient::open(listen).await?;
     let unknown = json!({ "jsonrpc": "2.0", "id": "a\u{e9}", "method": "no/such" });
     let answer = client.post(&unknown).await?.json()?;
-    ensure!(answer["error"]["code"] == json!(-32601) && answer["id"] == unknown["id"], "{answer}");
+    ensure!(
+        answer["error"]["code"] == json!(-32601) && answer["id"] == unknown["id"],
+        "{answer}"
+    );
     let answer = client.call("no_such", json!({})).await?;
     ensure!(answer["error"]["code"] == json!(-32602), "{answer}");
     Ok(())
@@ -184,8 +259,16 @@ async fn a_broken_modern_envelope_is_refused_with_its_code() -> Result<()> {
     let cases: [(&[(&str, &str)], Vec<u8>, i64); 6] = [
         (&[METHOD], body(meta("2026-07-28")), -32020),
         (&[VERSION], body(meta("2026-07-28")), -32020),
-        (&[VERSION, ("mcp-method", "tools/call")], body(meta("2026-07-28")), -32020),
-        (&[("mcp-protocol-version", "2099-01-01"), METHOD], body(meta("2099-01-01")), -32022),
+        (
+            &[VERSION, ("mcp-method", "tools/call")],
+            body(meta("2026-07-28")),
+            -32020,
+        ),
+        (
+            &[("mcp-protocol-version", "2099-01-01"), METHOD],
+            body(meta("2099-01-01")),
+            -32022,
+        ),
         (&[VERSION, METHOD], body(json!({})), -32602),
         (
             &[VERSION, METHOD],
@@ -197,13 +280,22 @@ async fn a_broken_modern_envelope_is_refused_with_its_code() -> Result<()> {
     for (headers, body, code) in cases {
         let answer = post(&local, headers, body).await?;
         ensure!(answer.status == 400, "{headers:?}: {answer:?}");
-        ensure!(answer.json()?["error"]["code"] == json!(code), "{headers:?}: {}", answer.text());
+        ensure!(
+            answer.json()?["error"]["code"] == json!(code),
+            "{headers:?}: {}",
+            answer.text()
+        );
     }
     let unknown = plain::modern(local.gateway.listen, "no/such", json!({})).await?;
     ensure!(unknown.status == 404 && unknown.json()?["error"]["code"] == json!(-32601));
-    let found = plain::modern(local.gateway.listen, "server/discover", json!({})).await?.json()?;
+    let found = plain::modern(local.gateway.listen, "server/discover", json!({}))
+        .await?
+        .json()?;
     let versions = found["result"]["supportedVersions"].to_string();
-    ensure!(versions.contains("2026-07-28") && versions.contains("2025-11-25"), "{found}");
+    ensure!(
+        versions.contains("2026-07-28") && versions.contains("2025-11-25"),
+        "{found}"
+    );
     Ok(())
 }
 
@@ -233,7 +325,10 @@ async fn a_call_under_way_survives_sigterm() -> Result<()> {
     let (answer, ended) = tokio::join!(call, stop);
 
     let answer = answer?;
-    ensure!(answer["result"]["content"][0]["text"] == json!("slept"), "{answer}");
+    ensure!(
+        answer["result"]["content"][0]["text"] == json!("slept"),
+        "{answer}"
+    );
     ensure!(ended?.success());
     ensure!(backend.sessions_open() == 0, "{:?}", backend.sessions());
     Ok(())

@@ -18,7 +18,11 @@ const MODERN_MEMBERS: [&str; 3] = ["resultType", "ttlMs", "cacheScope"];
 ///
 /// # Errors
 /// When the backend asks for input and the client's era has no such result.
-pub(super) fn call_result(client: Era, backend: Era, result: &str) -> Result<Cow<'_, str>, RpcError> {
+pub(super) fn call_result(
+    client: Era,
+    backend: Era,
+    result: &str,
+) -> Result<Cow<'_, str>, RpcError> {
     match (client, backend) {
         (Era::Modern, Era::Legacy) => {
             Ok(raw::with_members(result, &[("resultType", "\"complete\"")]).into())
@@ -42,7 +46,9 @@ pub(super) fn is_tool_error(result: &str) -> bool {
 fn untranslatable(kind: &str) -> RpcError {
     RpcError::new(
         code::INTERNAL_ERROR,
-        format!("the tool answered with resultType {kind}, which this client's revision cannot take"),
+        format!(
+            "the tool answered with resultType {kind}, which this client's revision cannot take"
+        ),
     )
 }
 
@@ -50,7 +56,8 @@ fn untranslatable(kind: &str) -> RpcError {
 mod tests {
     use super::*;
 
-    const ODD: &str = r#"{ "content":[{"type":"text","text":"1.10 \u00e9"}] ,"x-vendor":1.10,"n":1e400}"#;
+    const ODD: &str =
+        r#"{ "content":[{"type":"text","text":"1.10 \u00e9"}] ,"x-vendor":1.10,"n":1e400}"#;
 
     /// T22: between equal eras nothing changes.
     #[test]
@@ -70,7 +77,10 @@ mod tests {
 
         let legacy = call_result(Era::Legacy, Era::Modern, &modern).unwrap();
         assert_eq!(raw::top_level(&legacy, "resultType"), None);
-        assert_eq!(raw::top_level(&legacy, "content"), raw::top_level(ODD, "content"));
+        assert_eq!(
+            raw::top_level(&legacy, "content"),
+            raw::top_level(ODD, "content")
+        );
     }
 
     /// T11: a question of the backend is never shown as an answer.
@@ -80,7 +90,11 @@ mod tests {
 
         let error = call_result(Era::Legacy, Era::Modern, result).unwrap_err();
 
-        assert!(error.message.contains("input_required"), "{}", error.message);
+        assert!(
+            error.message.contains("input_required"),
+            "{}",
+            error.message
+        );
     }
 
     #[test]

@@ -63,14 +63,16 @@ impl Gateway {
         started: Instant,
     ) -> Answer {
         let params = request.params.map_or("{}", RawValue::get);
-        let Some(name) = raw::top_level(params, "name")
-            .and_then(|raw| serde_json::from_str::<String>(raw).ok())
+        let Some(name) =
+            raw::top_level(params, "name").and_then(|raw| serde_json::from_str::<String>(raw).ok())
         else {
             return self.refuse(request, started, "params.name is missing or no string");
         };
         let snapshot = self.snapshots.load();
         let found = snapshot.routes.get(&name).and_then(|route| {
-            snapshot.backend(&route.backend.name).map(|view| (route, view))
+            snapshot
+                .backend(&route.backend.name)
+                .map(|view| (route, view))
         });
         let Some((route, view)) = found else {
             return self.refuse(request, started, &format!("unknown tool: {name}"));
@@ -104,9 +106,16 @@ impl Gateway {
             name: Some(Arc::clone(&route.original)),
             client_capabilities: caller.capabilities.clone(),
             client_info: caller.info.clone(),
-            repeat: if route.repeatable { Repeat::Freely } else { Repeat::IfUnsent },
+            repeat: if route.repeatable {
+                Repeat::Freely
+            } else {
+                Repeat::IfUnsent
+            },
         };
-        let backend_era = view.dialect.as_ref().map_or(Era::Legacy, |dialect| dialect.era);
+        let backend_era = view
+            .dialect
+            .as_ref()
+            .map_or(Era::Legacy, |dialect| dialect.era);
         let sent = self.port.send(upstream);
         let reply = Reply::new(request.id.clone(), caller, backend_era, view.clone(), meter);
         reply.answer(sent).await
@@ -166,9 +175,10 @@ fn reason(error: &UpstreamError) -> ProbeReason {
 /// The error that the client sees: exact code, reason, server, and when to come back.
 pub(super) fn to_rpc(era: Era, view: &BackendView, error: &UpstreamError) -> RpcError {
     let (kind, retry_after) = match error {
-        UpstreamError::Unavailable(_) => {
-            (ClientErrorKind::BackendUnavailable, Some(view.next_probe_in))
-        }
+        UpstreamError::Unavailable(_) => (
+            ClientErrorKind::BackendUnavailable,
+            Some(view.next_probe_in),
+        ),
         UpstreamError::Protocol(_) => (ClientErrorKind::BackendUnavailable, None),
         UpstreamError::Timeout(_) => (ClientErrorKind::Timeout, None),
         UpstreamError::Authentication(_) => (ClientErrorKind::Authentication, None),
@@ -177,7 +187,14 @@ pub(super) fn to_rpc(era: Era, view: &BackendView, error: &UpstreamError) -> Rpc
         }
     };
     let retry_after_ms = retry_after.map(millis);
-    client_error(era, kind, &view.id.name.0, reason(error), &error.to_string(), retry_after_ms)
+    client_error(
+        era,
+        kind,
+        &view.id.name.0,
+        reason(error),
+        &error.to_string(),
+        retry_after_ms,
+    )
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -13,9 +13,7 @@ use serde_json::value::RawValue;
 use vmcp_core::jsonrpc::{Notification, Request, RequestId, RpcError};
 use vmcp_core::limits;
 use vmcp_core::mcp::error::code;
-use vmcp_core::mcp::{
-    Era, ProtocolVersion, ServerInfo, initialize_result, known_method, method,
-};
+use vmcp_core::mcp::{Era, ProtocolVersion, ServerInfo, initialize_result, known_method, method};
 use vmcp_core::session::SessionClaims;
 
 use super::Gateway;
@@ -77,7 +75,11 @@ impl Gateway {
                     era: Era::Legacy,
                     scope: SessionScope::Client(Arc::clone(&session.id)),
                     accepts: facts.accepts,
-                    capabilities: session.claims.client_capabilities_raw.as_deref().map(Arc::from),
+                    capabilities: session
+                        .claims
+                        .client_capabilities_raw
+                        .as_deref()
+                        .map(Arc::from),
                     info: session.claims.client_info_raw.as_deref().map(Arc::from),
                     cancel: Some(guard),
                 };
@@ -156,9 +158,11 @@ impl Gateway {
         self.meter.sessions(self.sessions.count());
         let result = initialize_result(version, &server_info(&snapshot.name), CAPABILITIES);
         match Answer::result(&request.id, &result) {
-            Answer::Json { status, body, .. } => {
-                Answer::Json { status, body, session: Some((*session.id).into()) }
-            }
+            Answer::Json { status, body, .. } => Answer::Json {
+                status,
+                body,
+                session: Some((*session.id).into()),
+            },
             other => other,
         }
     }
@@ -176,11 +180,17 @@ impl Gateway {
 
 /// `serverInfo` of the aggregate: the name of the VirtualMCPServer, our version.
 pub(super) fn server_info(name: &str) -> ServerInfo {
-    ServerInfo { name: name.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+    ServerInfo {
+        name: name.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
 pub(super) fn method_not_found(method: &str) -> RpcError {
-    RpcError::new(code::METHOD_NOT_FOUND, format!("method not found: {method}"))
+    RpcError::new(
+        code::METHOD_NOT_FOUND,
+        format!("method not found: {method}"),
+    )
 }
 
 fn check_version(facts: &Facts, id: &RequestId) -> Result<(), Answer> {
@@ -189,7 +199,11 @@ fn check_version(facts: &Facts, id: &RequestId) -> Result<(), Answer> {
         Some(text) if ProtocolVersion::parse(text).is_some() => Ok(()),
         Some(text) => {
             let text = format!("header MCP-Protocol-Version: {text:?} is not supported");
-            Err(Answer::error(400, id, &RpcError::new(code::INVALID_REQUEST, text)))
+            Err(Answer::error(
+                400,
+                id,
+                &RpcError::new(code::INVALID_REQUEST, text),
+            ))
         }
     }
 }

@@ -31,7 +31,9 @@ impl Gateway {
                 .ok()
                 .and_then(|cursor| locate(&snapshot.tools.cursors, &cursor).ok()),
         };
-        let page = at.and_then(|at| pages.get(at)).and_then(|page| std::str::from_utf8(page).ok());
+        let page = at
+            .and_then(|at| pages.get(at))
+            .and_then(|page| std::str::from_utf8(page).ok());
         match page {
             Some(page) => Answer::result(&request.id, page),
             None => {

@@ -34,7 +34,11 @@ pub type Messages = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 /// What the edge writes back.
 pub enum Answer {
     /// One JSON body.
-    Json { status: u16, body: Bytes, session: Option<Box<str>> },
+    Json {
+        status: u16,
+        body: Bytes,
+        session: Option<Box<str>>,
+    },
     /// No body: 202 for notifications, 204 for an ended session.
     Empty { status: u16 },
     /// A stream that ends with the response, or never for a listener.
@@ -58,13 +62,21 @@ impl Answer {
     #[must_use]
     pub fn result(id: &RequestId, result_raw: &str) -> Self {
         let body = jsonrpc::write_result(id, result_raw).into();
-        Self::Json { status: 200, body, session: None }
+        Self::Json {
+            status: 200,
+            body,
+            session: None,
+        }
     }
 
     /// An error with the given HTTP status.
     #[must_use]
     pub fn error(status: u16, id: &RequestId, error: &RpcError) -> Self {
         let body = jsonrpc::write_error(id, error).into();
-        Self::Json { status, body, session: None }
+        Self::Json {
+            status,
+            body,
+            session: None,
+        }
     }
 }

@@ -55,7 +55,13 @@ impl Gateway {
         meter: Arc<dyn RequestMeter>,
         stopping: CancellationToken,
     ) -> Self {
-        Self { snapshots, port, sessions, meter, stopping }
+        Self {
+            snapshots,
+            port,
+            sessions,
+            meter,
+            stopping,
+        }
     }
 
     #[must_use]

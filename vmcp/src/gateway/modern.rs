@@ -9,9 +9,7 @@ use serde_json::value::RawValue;
 
 use vmcp_core::jsonrpc::{Message, Request, RpcError, raw};
 use vmcp_core::mcp::error::code;
-use vmcp_core::mcp::{
-    Era, ModernMeta, ProtocolVersion, discover_result, header, meta, method,
-};
+use vmcp_core::mcp::{Era, ModernMeta, ProtocolVersion, discover_result, header, meta, method};
 
 use super::Gateway;
 use super::call::Caller;
@@ -35,7 +33,10 @@ pub(super) fn claims(facts: &Facts, message: &Message<'_>) -> bool {
         Message::Response(_) => None,
     };
     let named = facts.protocol_version.as_deref();
-    if named.and_then(ProtocolVersion::parse).is_some_and(|version| version.era() == Era::Modern) {
+    if named
+        .and_then(ProtocolVersion::parse)
+        .is_some_and(|version| version.era() == Era::Modern)
+    {
         return true;
     }
     params.is_some_and(|params| {
@@ -108,8 +109,8 @@ fn check<'a>(facts: &Facts, request: &Request<'a>) -> Result<ModernMeta<'a>, (u1
         method::RESOURCES_READ => "uri",
         _ => return Ok(envelope),
     };
-    let named = raw::top_level(params, name_key)
-        .and_then(|raw| serde_json::from_str::<String>(raw).ok());
+    let named =
+        raw::top_level(params, name_key).and_then(|raw| serde_json::from_str::<String>(raw).ok());
     let header = match facts.name.as_deref().map(header::decode_name) {
         None => None,
         Some(Ok(name)) => Some(name),
@@ -121,13 +122,20 @@ fn check<'a>(facts: &Facts, request: &Request<'a>) -> Result<ModernMeta<'a>, (u1
 
 fn check_version(facts: &Facts, envelope: &ModernMeta<'_>) -> Result<(), (u16, RpcError)> {
     let requested = &*envelope.protocol_version;
-    check_header("MCP-Protocol-Version", facts.protocol_version.as_deref(), Some(requested))?;
+    check_header(
+        "MCP-Protocol-Version",
+        facts.protocol_version.as_deref(),
+        Some(requested),
+    )?;
     let supported =
         ProtocolVersion::parse(requested).is_some_and(|version| version.era() == Era::Modern);
     if supported {
         return Ok(());
     }
-    let supported: Vec<_> = ProtocolVersion::ALL.iter().map(|version| version.as_str()).collect();
+    let supported: Vec<_> = ProtocolVersion::ALL
+        .iter()
+        .map(|version| version.as_str())
+        .collect();
     let data = serde_json::json!({ "supported": supported, "requested": requested });
     let error = RpcError::new(
         code::UNSUPPORTED_PROTOCOL_VERSION,
@@ -146,9 +154,12 @@ fn check_header(
         (None, _) => Err((400, mismatch(format!("header {name} is missing")))),
         // A body without the member is the method's own invalid-params error.
         (Some(_), None) => Ok(()),
-        (Some(header), Some(body)) => {
-            Err((400, mismatch(format!("header {name} is {header:?}, the body says {body:?}"))))
-        }
+        (Some(header), Some(body)) => Err((
+            400,
+            mismatch(format!(
+                "header {name} is {header:?}, the body says {body:?}"
+            )),
+        )),
     }
 }
 
@@ -157,5 +168,8 @@ fn mismatch(text: String) -> RpcError {
 }
 
 fn missing(key: &str) -> RpcError {
-    RpcError::new(code::INVALID_PARAMS, format!("params._meta[{key:?}] is missing"))
+    RpcError::new(
+        code::INVALID_PARAMS,
+        format!("params._meta[{key:?}] is missing"),
+    )
 }

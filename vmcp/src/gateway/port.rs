@@ -100,7 +100,10 @@ pub const EVENT_BUFFER: usize = 16;
 pub trait BackendPort: Send + Sync + fmt::Debug + 'static {
     /// Starts the request. The future resolves when the first event or error is there, so that the
     /// caller can choose between a JSON and an SSE reply.
-    fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>>;
+    fn send(
+        &self,
+        request: UpstreamRequest,
+    ) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>>;
 
     /// Ends every upstream session that belongs to a client session.
     fn end_session(&self, session: Arc<str>) -> BoxFuture<'static, ()>;

@@ -55,7 +55,14 @@ impl Reply {
         view: BackendView,
         meter: CallMeter,
     ) -> Self {
-        Self { id, caller, backend_era, view, meter, source: Source::Done }
+        Self {
+            id,
+            caller,
+            backend_era,
+            view,
+            meter,
+            source: Source::Done,
+        }
     }
 
     /// Waits for the first word of the backend and chooses the form of the reply.
@@ -74,7 +81,11 @@ impl Reply {
                 (Next::Silent, _) => return Answer::Events(self.stream(None)),
                 (end, _) => {
                     let body = self.finish(end);
-                    return Answer::Json { status: 200, body, session: None };
+                    return Answer::Json {
+                        status: 200,
+                        body,
+                        session: None,
+                    };
                 }
             }
         }
@@ -105,18 +116,21 @@ impl Reply {
     /// The rest of the reply as whole JSON-RPC messages.
     fn stream(self, first: Option<Bytes>) -> Messages {
         let state = (Some(self), first);
-        Box::pin(futures::stream::unfold(state, |(reply, first)| async move {
-            let mut reply = reply?;
-            if let Some(first) = first {
-                return Some((first, (Some(reply), None)));
-            }
-            match reply.next(None).await {
-                Next::Event(Ok(UpstreamEvent::Notification(raw))) => {
-                    Some((raw.as_bytes().to_vec().into(), (Some(reply), None)))
+        Box::pin(futures::stream::unfold(
+            state,
+            |(reply, first)| async move {
+                let mut reply = reply?;
+                if let Some(first) = first {
+                    return Some((first, (Some(reply), None)));
                 }
-                end => Some((reply.finish(end), (None, None))),
-            }
-        }))
+                match reply.next(None).await {
+                    Next::Event(Ok(UpstreamEvent::Notification(raw))) => {
+                        Some((raw.as_bytes().to_vec().into(), (Some(reply), None)))
+                    }
+                    end => Some((reply.finish(end), (None, None))),
+                }
+            },
+        ))
     }
 
     /// The last message: a response or an error, written down for the meter.
@@ -124,7 +138,11 @@ impl Reply {
         self.source = Source::Done;
         let (code, outcome) = match end {
             Next::Event(Ok(UpstreamEvent::Response(Ok(result)))) => {
-                let code = if adapt::is_tool_error(&result) { "tool_error" } else { "ok" };
+                let code = if adapt::is_tool_error(&result) {
+                    "tool_error"
+                } else {
+                    "ok"
+                };
                 match adapt::call_result(self.caller.era, self.backend_era, &result) {
                     Ok(result) => {
                         self.meter.finish(code);
@@ -134,15 +152,18 @@ impl Reply {
                 }
             }
             Next::Event(Ok(UpstreamEvent::Response(Err(error)))) => ("rpc_other", error),
-            Next::Event(Err(error)) => {
-                (error_code(&error), to_rpc(self.caller.era, &self.view, &error))
-            }
-            Next::Cancelled => {
-                ("cancelled", RpcError::new(code::INTERNAL_ERROR, "cancelled by the client"))
-            }
-            Next::Event(Ok(UpstreamEvent::Notification(_))) | Next::Silent => {
-                ("rpc_other", RpcError::new(code::INTERNAL_ERROR, "no answer of the backend"))
-            }
+            Next::Event(Err(error)) => (
+                error_code(&error),
+                to_rpc(self.caller.era, &self.view, &error),
+            ),
+            Next::Cancelled => (
+                "cancelled",
+                RpcError::new(code::INTERNAL_ERROR, "cancelled by the client"),
+            ),
+            Next::Event(Ok(UpstreamEvent::Notification(_))) | Next::Silent => (
+                "rpc_other",
+                RpcError::new(code::INTERNAL_ERROR, "no answer of the backend"),
+            ),
         };
         self.meter.finish(code);
         jsonrpc::write_error(&self.id, &outcome).into()
@@ -169,11 +190,19 @@ impl Drop for Reply {
     /// A legacy client that goes away has not cancelled: the call runs to its end.
     fn drop(&mut self) {
         let source = std::mem::replace(&mut self.source, Source::Done);
-        let cancelled = self.caller.cancel.as_ref().is_some_and(|guard| guard.token.is_cancelled());
+        let cancelled = self
+            .caller
+            .cancel
+            .as_ref()
+            .is_some_and(|guard| guard.token.is_cancelled());
         if self.caller.era == Era::Modern || cancelled || matches!(source, Source::Done) {
             return;
         }
-        let deadline = self.view.endpoint.as_ref().map(|endpoint| endpoint.call_timeout);
+        let deadline = self
+            .view
+            .endpoint
+            .as_ref()
+            .map(|endpoint| endpoint.call_timeout);
         if let (Some(deadline), Ok(runtime)) = (deadline, tokio::runtime::Handle::try_current()) {
             runtime.spawn(async move {
                 let mut source = source;

@@ -59,12 +59,17 @@ impl Sealer {
         let mut bytes = [0_u8; KEY_LEN];
         random.fill(&mut bytes).map_err(|_| SessionError::Random)?;
         let key = UnboundKey::new(&AES_256_GCM, &bytes).map_err(|_| SessionError::Random)?;
-        Ok(Self { key: LessSafeKey::new(key), random })
+        Ok(Self {
+            key: LessSafeKey::new(key),
+            random,
+        })
     }
 
     fn seal(&self, claims: &SessionClaims) -> Result<String, SessionError> {
         let mut nonce = [0_u8; NONCE_LEN];
-        self.random.fill(&mut nonce).map_err(|_| SessionError::Random)?;
+        self.random
+            .fill(&mut nonce)
+            .map_err(|_| SessionError::Random)?;
         let mut sealed = claims.encode();
         if sealed.len() > limits::SESSION_CLAIMS {
             return Err(SessionError::TooLarge);
@@ -110,7 +115,11 @@ impl Live {
     pub fn begin_call(self: &Arc<Self>, id: &RequestId) -> CallGuard {
         let token = CancellationToken::new();
         lock(&self.calls).insert(id.clone(), token.clone());
-        CallGuard { live: Arc::clone(self), id: id.clone(), token }
+        CallGuard {
+            live: Arc::clone(self),
+            id: id.clone(),
+            token,
+        }
     }
 
     /// The client's own cancellation (R4.10). Unknown ids are ignored, as the specification says.
@@ -147,7 +156,11 @@ pub struct Sessions {
 impl Sessions {
     #[must_use]
     pub fn new(sealer: Sealer) -> Self {
-        Self { sealer, live: Mutex::default(), tombstones: Mutex::default() }
+        Self {
+            sealer,
+            live: Mutex::default(),
+            tombstones: Mutex::default(),
+        }
     }
 
     /// Mints an id for the claims and brings the session to life.
@@ -179,7 +192,10 @@ impl Sessions {
                 self.revive(id.into(), claims, now)
             }
         };
-        session.claims.check(virtual_uid, &session.claims.path, None, now).ok()?;
+        session
+            .claims
+            .check(virtual_uid, &session.claims.path, None, now)
+            .ok()?;
         session.last_used.store(now, Ordering::Relaxed);
         Some(session)
     }
@@ -230,7 +246,10 @@ impl Sessions {
 /// Seconds since 1970, for claims that other replicas and later processes must understand.
 #[must_use]
 pub fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO)
+        .as_secs()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -273,7 +292,13 @@ mod tests {
         let mut flipped = table.open(claims(), NOW).unwrap().id.to_string();
         flipped.replace_range(20..21, if &flipped[20..21] == "A" { "B" } else { "A" });
 
-        for id in [&*foreign.id, flipped.as_str(), "", "nonsense", &"A".repeat(10_000)] {
+        for id in [
+            &*foreign.id,
+            flipped.as_str(),
+            "",
+            "nonsense",
+            &"A".repeat(10_000),
+        ] {
             assert!(table.find(id, "uid-1", NOW).is_none(), "{id}");
         }
     }
@@ -319,7 +344,10 @@ mod tests {
             table.open(claims(), NOW).unwrap();
         }
 
-        assert_eq!(table.open(claims(), NOW).unwrap_err(), SessionError::TooMany);
+        assert_eq!(
+            table.open(claims(), NOW).unwrap_err(),
+            SessionError::TooMany
+        );
     }
 
     /// R4.10: a cancellation reaches exactly its call.

@@ -42,11 +42,20 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(snapshots: SnapshotReader, stopping: CancellationToken, ended: CancellationToken) -> Self {
+    fn new(
+        snapshots: SnapshotReader,
+        stopping: CancellationToken,
+        ended: CancellationToken,
+    ) -> Self {
         let mut snapshots = snapshots;
         snapshots.changed.mark_unchanged();
         let seen = snapshots.load().catalog_hash.clone();
-        Self { snapshots, seen, stopping, ended }
+        Self {
+            snapshots,
+            seen,
+            stopping,
+            ended,
+        }
     }
 
     /// Resolves at the next change of the content; `None` when there will be none any more.
@@ -74,11 +83,14 @@ pub(super) fn list_changed(
 ) -> Messages {
     let watch = Watch::new(snapshots, stopping, session.ended.clone());
     // Holding the session keeps it from idling out while somebody listens.
-    Box::pin(stream::unfold((watch, session), |(mut watch, session)| async move {
-        watch.changed().await?;
-        let message = notification(None);
-        Some((message, (watch, session)))
-    }))
+    Box::pin(stream::unfold(
+        (watch, session),
+        |(mut watch, session)| async move {
+            watch.changed().await?;
+            let message = notification(None);
+            Some((message, (watch, session)))
+        },
+    ))
 }
 
 /// `subscriptions/listen` of a modern client: an acknowledgement, then what it asked for, at the
@@ -117,8 +129,15 @@ fn subscription(id: &RequestId) -> String {
 }
 
 fn acknowledgement(id: &RequestId, filter: &Filter) -> Bytes {
-    let honored = if filter.tools_list_changed { r#"{"toolsListChanged":true}"# } else { "{}" };
-    let params = format!(r#"{{"notifications":{honored},"_meta":{}}}"#, subscription(id));
+    let honored = if filter.tools_list_changed {
+        r#"{"toolsListChanged":true}"#
+    } else {
+        "{}"
+    };
+    let params = format!(
+        r#"{{"notifications":{honored},"_meta":{}}}"#,
+        subscription(id)
+    );
     jsonrpc::write_notification("notifications/subscriptions/acknowledged", Some(&params)).into()
 }
 
@@ -128,6 +147,9 @@ fn notification(id: Option<&RequestId>) -> Bytes {
 }
 
 fn end(id: &RequestId) -> Bytes {
-    let result = format!(r#"{{"resultType":"complete","_meta":{}}}"#, subscription(id));
+    let result = format!(
+        r#"{{"resultType":"complete","_meta":{}}}"#,
+        subscription(id)
+    );
     jsonrpc::write_result(id, &result).into()
 }

@@ -43,7 +43,10 @@ pub(super) async fn read(body: Incoming) -> Result<Bytes, BodyError> {
 
 enum Kind {
     Whole(Option<Bytes>),
-    Events { messages: Option<Messages>, comment: Pin<Box<Sleep>> },
+    Events {
+        messages: Option<Messages>,
+        comment: Pin<Box<Sleep>>,
+    },
 }
 
 /// The body of every answer. Holds the request's place until the last byte is handed over.
@@ -55,13 +58,22 @@ pub(super) struct Reply {
 impl Reply {
     pub(super) fn whole(bytes: Bytes, serving: ServingGuard) -> Self {
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
-        Self { kind: Kind::Whole(bytes), _serving: serving }
+        Self {
+            kind: Kind::Whole(bytes),
+            _serving: serving,
+        }
     }
 
     pub(super) fn events(messages: Messages, serving: ServingGuard) -> Self {
         // At once, so that the client sees the head of a stream that has nothing to say yet.
         let comment = Box::pin(tokio::time::sleep(Duration::ZERO));
-        Self { kind: Kind::Events { messages: Some(messages), comment }, _serving: serving }
+        Self {
+            kind: Kind::Events {
+                messages: Some(messages),
+                comment,
+            },
+            _serving: serving,
+        }
     }
 }
 
@@ -76,7 +88,9 @@ impl Body for Reply {
         match &mut self.kind {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Events { messages, comment } => {
-                let Some(stream) = messages else { return Poll::Ready(None) };
+                let Some(stream) = messages else {
+                    return Poll::Ready(None);
+                };
                 match stream.as_mut().poll_next(cx) {
                     Poll::Ready(Some(message)) => {
                         comment.as_mut().reset(Instant::now() + limits::SSE_COMMENT);
@@ -99,7 +113,10 @@ impl Body for Reply {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.kind, Kind::Whole(None) | Kind::Events { messages: None, .. })
+        matches!(
+            self.kind,
+            Kind::Whole(None) | Kind::Events { messages: None, .. }
+        )
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -157,7 +174,10 @@ mod tests {
         let messages: Messages = Box::pin(futures::stream::iter([message]));
         let mut reply = Reply::events(messages, Serving::default().begin());
 
-        assert_eq!(text(reply.frame().await), "event: message\ndata: {\"a\":\ndata: 1}\n\n");
+        assert_eq!(
+            text(reply.frame().await),
+            "event: message\ndata: {\"a\":\ndata: 1}\n\n"
+        );
         assert!(reply.frame().await.is_none());
         assert!(reply.is_end_stream());
     }

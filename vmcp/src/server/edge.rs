@@ -45,7 +45,11 @@ pub(super) struct Edge {
 
 impl Edge {
     pub(super) fn new(gateway: Arc<Gateway>, peer: IpAddr, serving: Serving) -> Self {
-        Self { gateway, peer, serving }
+        Self {
+            gateway,
+            peer,
+            serving,
+        }
     }
 
     async fn answer(self, request: Request<Incoming>) -> Response<Reply> {
@@ -79,7 +83,12 @@ impl Edge {
             .map(|authority| authority.as_str())
             .or_else(|| text(request.headers(), "host"));
         let snapshot = self.gateway.snapshots().current.load();
-        guard::admit(&snapshot.admission, self.peer, host, text(request.headers(), "origin"))
+        guard::admit(
+            &snapshot.admission,
+            self.peer,
+            host,
+            text(request.headers(), "origin"),
+        )
     }
 
     async fn route(&self, request: Request<Incoming>, guard: ServingGuard) -> Response<Reply> {
@@ -96,7 +105,9 @@ impl Edge {
             _ => {
                 let mut response =
                     refuse(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", guard);
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+                response
+                    .headers_mut()
+                    .insert(ALLOW, HeaderValue::from_static(METHODS));
                 response
             }
         }
@@ -114,12 +125,16 @@ impl Edge {
         }
         match body::read(request.into_body()).await {
             Ok(body) => write(self.gateway.post(&facts, &body).await, guard),
-            Err(BodyError::TooLarge) => {
-                refuse(StatusCode::PAYLOAD_TOO_LARGE, "request body over 4 MiB", guard)
-            }
-            Err(BodyError::TooSlow) => {
-                refuse(StatusCode::REQUEST_TIMEOUT, "request body took over 30 s", guard)
-            }
+            Err(BodyError::TooLarge) => refuse(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "request body over 4 MiB",
+                guard,
+            ),
+            Err(BodyError::TooSlow) => refuse(
+                StatusCode::REQUEST_TIMEOUT,
+                "request body took over 30 s",
+                guard,
+            ),
             Err(BodyError::Broken) => {
                 refuse(StatusCode::BAD_REQUEST, "request body broke off", guard)
             }
@@ -145,7 +160,10 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 fn facts(headers: &HeaderMap) -> Facts {
     let owned = |name| text(headers, name).map(Box::from);
     let accept = headers.get_all(ACCEPT);
-    let mut accepts = accept.iter().filter_map(|value| value.to_str().ok()).peekable();
+    let mut accepts = accept
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .peekable();
     // No Accept at all means that everything is welcome.
     let events = accepts.peek().is_none()
         || accepts.any(|value| value.contains("text/event-stream") || value.contains("*/*"));
@@ -154,7 +172,11 @@ fn facts(headers: &HeaderMap) -> Facts {
         protocol_version: owned(header::MCP_PROTOCOL_VERSION),
         method: owned(header::MCP_METHOD),
         name: owned(header::MCP_NAME),
-        accepts: if events { Accepts::JsonOrEvents } else { Accepts::JsonOnly },
+        accepts: if events {
+            Accepts::JsonOrEvents
+        } else {
+            Accepts::JsonOnly
+        },
     }
 }
 
@@ -168,7 +190,11 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 fn write(answer: Answer, guard: ServingGuard) -> Response<Reply> {
     match answer {
-        Answer::Json { status, body, session } => {
+        Answer::Json {
+            status,
+            body,
+            session,
+        } => {
             let mut response = json(status_code(status), body, guard);
             if let Some(id) = session.and_then(|id| HeaderValue::from_str(&id).ok()) {
                 let name = HeaderName::from_static("mcp-session-id");
@@ -185,7 +211,10 @@ fn write(answer: Answer, guard: ServingGuard) -> Response<Reply> {
             let mut response = Response::new(Reply::events(messages, guard));
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+            headers.insert(
+                CACHE_CONTROL,
+                HeaderValue::from_static("no-cache, no-transform"),
+            );
             let buffering = HeaderName::from_static("x-accel-buffering");
             headers.insert(buffering, HeaderValue::from_static("no"));
             response
@@ -200,22 +229,34 @@ fn status_code(status: u16) -> StatusCode {
 fn json(status: StatusCode, body: Bytes, guard: ServingGuard) -> Response<Reply> {
     let mut response = Response::new(Reply::whole(body, guard));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 /// A refusal of the edge, as JSON-RPC so that every client can show the text.
 fn refuse(status: StatusCode, text: &str, guard: ServingGuard) -> Response<Reply> {
     let error = RpcError::new(code::INVALID_REQUEST, text);
-    json(status, jsonrpc::write_error(&RequestId::Null, &error).into(), guard)
+    json(
+        status,
+        jsonrpc::write_error(&RequestId::Null, &error).into(),
+        guard,
+    )
 }
 
 fn preflight(guard: ServingGuard) -> Response<Reply> {
     let mut response = Response::new(Reply::whole(Bytes::new(), guard));
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(REQUEST_HEADERS));
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static(METHODS),
+    );
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static(REQUEST_HEADERS),
+    );
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response
 }

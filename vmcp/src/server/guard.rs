@@ -46,7 +46,9 @@ fn admit_origin(admission: &Admission, local: bool, origin: &str) -> Result<(), 
     if admission.origins.iter().any(|allowed| **allowed == *lower) {
         return Ok(());
     }
-    let name = lower.split_once("://").map_or("", |(_, authority)| host_name(authority));
+    let name = lower
+        .split_once("://")
+        .map_or("", |(_, authority)| host_name(authority));
     if local && is_local_name(name) {
         return Ok(());
     }
@@ -57,13 +59,18 @@ fn admit_origin(admission: &Admission, local: bool, origin: &str) -> Result<(), 
 fn host_name(authority: &str) -> &str {
     let name = match authority.strip_prefix('[') {
         Some(rest) => rest.split_once(']').map_or(rest, |(inner, _)| inner),
-        None => authority.rsplit_once(':').map_or(authority, |(name, _)| name),
+        None => authority
+            .rsplit_once(':')
+            .map_or(authority, |(name, _)| name),
     };
     name.strip_suffix('.').unwrap_or(name)
 }
 
 fn is_local_name(name: &str) -> bool {
-    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    name == "localhost"
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -82,7 +89,11 @@ mod tests {
 
     #[test]
     fn an_allowed_host_passes_with_any_port_case_and_root_dot() {
-        for host in ["vmcp-all.team.svc", "VMCP-all.team.svc:8080", "mcp.example.com.:443"] {
+        for host in [
+            "vmcp-all.team.svc",
+            "VMCP-all.team.svc:8080",
+            "mcp.example.com.:443",
+        ] {
             assert_eq!(admit(&admission(), POD, Some(host), None), Ok(()), "{host}");
         }
     }
@@ -92,35 +103,61 @@ mod tests {
         let refused = admit(&admission(), POD, Some("evil.example"), None);
 
         let text = refused.unwrap_err().to_string();
-        assert!(text.contains("evil.example") && text.contains("spec.allowedHosts"), "{text}");
+        assert!(
+            text.contains("evil.example") && text.contains("spec.allowedHosts"),
+            "{text}"
+        );
     }
 
     #[test]
     fn localhost_counts_only_from_a_loopback_peer() {
         for host in ["localhost:8080", "127.0.0.1:8080", "[::1]:8080"] {
-            assert_eq!(admit(&admission(), LOOPBACK, Some(host), None), Ok(()), "{host}");
-            assert!(admit(&admission(), POD, Some(host), None).is_err(), "{host}");
+            assert_eq!(
+                admit(&admission(), LOOPBACK, Some(host), None),
+                Ok(()),
+                "{host}"
+            );
+            assert!(
+                admit(&admission(), POD, Some(host), None).is_err(),
+                "{host}"
+            );
         }
     }
 
     #[test]
     fn a_foreign_origin_is_refused_even_on_localhost() {
-        let refused =
-            admit(&admission(), LOOPBACK, Some("localhost:8080"), Some("https://evil.example"));
+        let refused = admit(
+            &admission(),
+            LOOPBACK,
+            Some("localhost:8080"),
+            Some("https://evil.example"),
+        );
 
-        assert_eq!(refused, Err(Refused::Origin("https://evil.example".to_owned())));
+        assert_eq!(
+            refused,
+            Err(Refused::Origin("https://evil.example".to_owned()))
+        );
     }
 
     #[test]
     fn listed_and_local_origins_pass() {
         let listed = Some("https://App.example.com");
-        assert_eq!(admit(&admission(), POD, Some("mcp.example.com"), listed), Ok(()));
+        assert_eq!(
+            admit(&admission(), POD, Some("mcp.example.com"), listed),
+            Ok(())
+        );
         let local = Some("http://localhost:6274");
-        assert_eq!(admit(&admission(), LOOPBACK, Some("localhost:8080"), local), Ok(()));
+        assert_eq!(
+            admit(&admission(), LOOPBACK, Some("localhost:8080"), local),
+            Ok(())
+        );
     }
 
     #[test]
     fn a_request_without_host_is_refused() {
-        assert_eq!(admit(&admission(), LOOPBACK, None, None), Err(Refused::NoHost));
+        assert_eq!(
+            admit(&admission(), LOOPBACK, None, None),
+            Err(Refused::NoHost)
+        );
     }
 }

@@ -52,7 +52,12 @@ pub struct PhaseIo<S> {
 
 impl<S> PhaseIo<S> {
     pub fn new(inner: S, serving: Serving, limit: Duration) -> Self {
-        Self { inner, serving, limit, head: None }
+        Self {
+            inner,
+            serving,
+            limit,
+            head: None,
+        }
     }
 }
 
