@@ -27,7 +27,9 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let config = match Config::try_from(args) {
         Ok(config) => config,
         Err(error) => {
-            Cli::command().error(ErrorKind::MissingRequiredArgument, error).exit();
+            Cli::command()
+                .error(ErrorKind::MissingRequiredArgument, error)
+                .exit();
         }
     };
     log(config.log_format, "info");

@@ -25,7 +25,7 @@ use crate::discovery::files::{Files, StartError};
 use crate::discovery::kube::{self, ClientError, Identity, KubeDiscovery};
 use crate::gateway::Gateway;
 use crate::gateway::session::{Sealer, SessionError, Sessions};
-use crate::metrics::{Exposition, ProcessMeter, Requests, SnapshotCollector};
+use crate::metrics::{Exposition, MeteredPort, ProcessMeter, Requests, SnapshotCollector};
 use crate::prober::{Fleet, LiveChecker};
 use crate::registry::{Cause, Doors, Event, Events, Registry};
 use crate::server::{self, Stop};
@@ -168,7 +168,7 @@ impl Running {
         );
         let streams = CancellationToken::new();
         let gateway = gateway(&doors, &upstream, &process, streams.clone())?;
-        let admin = Arc::new(admin_page(&doors, clock, &process, &leader)?);
+        let admin = Arc::new(admin_page(&doors, &upstream, &process, &leader)?);
 
         let stop = Stop::default();
         let (discovery, status) = (CancellationToken::new(), CancellationToken::new());
@@ -262,17 +262,24 @@ impl Running {
 
 fn admin_page(
     doors: &Doors,
-    clock: Clock,
+    upstream: &Upstream,
     process: &Arc<ProcessMeter>,
     leader: &Arc<AtomicBool>,
 ) -> Result<Admin, ServeError> {
     let snapshots = doors.snapshots.clone();
+    let upstream = upstream.clone();
     let exposition = Exposition::new(SnapshotCollector {
         snapshots: snapshots.clone(),
         process: Arc::clone(process),
-        clock,
+        clock: doors.clock,
+        connections: Arc::new(move || upstream.connections()),
     })?;
-    Ok(Admin::new(snapshots, clock, exposition, Arc::clone(leader)))
+    Ok(Admin::new(
+        snapshots,
+        doors.clock,
+        exposition,
+        Arc::clone(leader),
+    ))
 }
 
 async fn follow_files(
@@ -303,8 +310,8 @@ fn gateway(
 ) -> Result<Arc<Gateway>, ServeError> {
     let meter = Requests::new(doors.snapshots.clone(), Arc::clone(process));
     let sessions = Sessions::new(Sealer::random()?);
-    let port = Arc::new(upstream.clone());
     let snapshots = doors.snapshots.clone();
+    let port = Arc::new(MeteredPort::new(upstream.clone(), snapshots.clone()));
     Ok(Arc::new(Gateway::new(
         snapshots,
         port,

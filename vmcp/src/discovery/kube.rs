@@ -266,3 +266,6 @@ where
         .map(move |event| event.map(|event| seen(Box::new(event))))
         .boxed()
 }
+
+#[cfg(test)]
+mod tests;

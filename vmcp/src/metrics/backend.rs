@@ -87,7 +87,6 @@ pub struct BackendMeter {
     pub(super) requests: Counts,
     pub(super) request_times: Mutex<Vec<(&'static str, Times)>>,
     pub(super) upstream: Times,
-    pub(super) connections: AtomicU64,
     pub(super) catalog_changes: AtomicU64,
     /// Ticks, 0 for never.
     last_success: AtomicU64,
@@ -105,7 +104,6 @@ impl Default for BackendMeter {
             requests: Counts::default(),
             request_times: Mutex::default(),
             upstream: Times::new(REQUEST_BOUNDS),
-            connections: AtomicU64::new(0),
             catalog_changes: AtomicU64::new(0),
             last_success: AtomicU64::new(0),
             catalog_checked: AtomicU64::new(0),
@@ -163,14 +161,9 @@ impl BackendMeter {
         observe_kind(&self.request_times, kind, took);
     }
 
-    /// The backend's own share of a request.
+    /// The backend answered a request, or failed to, after this long.
     pub fn upstream(&self, took: Duration) {
         self.upstream.observe(took);
-    }
-
-    /// Number of live connections to the backend.
-    pub fn set_connections(&self, count: u64) {
-        self.connections.store(count, Ordering::Relaxed);
     }
 
     /// When a check or call went well last.

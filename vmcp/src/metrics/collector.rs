@@ -12,6 +12,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 use vmcp_core::health::State;
+use vmcp_core::id::BackendId;
 use vmcp_core::report::Phase as ReportPhase;
 use vmcp_core::time::Tick;
 
@@ -25,12 +26,22 @@ use crate::snapshot::{BackendView, Snapshot, SnapshotReader};
 /// `backend` label of requests that concern none.
 const NO_BACKEND: &str = "none";
 
+/// Live connections for traffic, by backend; a backend with several runtimes may come twice.
+pub type Connections = Arc<dyn Fn() -> Vec<(BackendId, u64)> + Send + Sync>;
+
 /// Collects from the newest snapshot.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SnapshotCollector {
     pub snapshots: SnapshotReader,
     pub process: Arc<ProcessMeter>,
     pub clock: Clock,
+    pub connections: Connections,
+}
+
+impl fmt::Debug for SnapshotCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SnapshotCollector")
+    }
 }
 
 /// The text that Prometheus reads.
@@ -67,9 +78,17 @@ impl Collector for SnapshotCollector {
         let mut out = Families::default();
         let snapshot = self.snapshots.load();
         self.whole(&snapshot, &mut out);
+        let connections = (self.connections)();
         for view in snapshot.backends.iter() {
             self.health(view, &mut out);
             counters(view, &mut out);
+            let own = connections.iter().filter(|(id, _)| *id == view.id);
+            let count = own.map(|(_, count)| *count).sum();
+            out.gauge(
+                CONNECTIONS,
+                &[("backend", &view.id.name.0)],
+                count_of(count),
+            );
         }
         out.into_vec()
     }
@@ -100,12 +119,12 @@ impl SnapshotCollector {
         out.gauge(
             ("vmcp_sessions", "Client sessions with state here."),
             &[],
-            count(self.process.sessions()),
+            count_of(as_u64(self.process.sessions())),
         );
         out.gauge(
             ("vmcp_tools", "Tools in the merged list."),
             &[],
-            count(snapshot.tool_count),
+            count_of(as_u64(snapshot.tool_count)),
         );
         let writes = self.process.status_writes();
         out.counter(
@@ -188,7 +207,7 @@ const RECOVERY: Named = (
 );
 const UPSTREAM: Named = (
     "vmcp_upstream_duration_seconds",
-    "The backend's own share of requests.",
+    "From a request to the backend's first answer, or to its failure.",
 );
 const CONNECTIONS: Named = ("vmcp_upstream_connections", "Live connections for traffic.");
 
@@ -215,12 +234,6 @@ fn counters(view: &BackendView, out: &mut Families) {
     out.counter(CATALOG_CHANGES, &backend, changes);
     out.histogram(RECOVERY, &backend, &meter.recovery.view());
     out.histogram(UPSTREAM, &backend, &meter.upstream.view());
-    let connections = u32::try_from(meter.connections.load(Ordering::Relaxed));
-    out.gauge(
-        CONNECTIONS,
-        &backend,
-        f64::from(connections.unwrap_or(u32::MAX)),
-    );
     requests(name, &meter.requests, out);
     request_times(name, &meter.request_times, out);
 }
@@ -258,6 +271,10 @@ fn request_times(
     clippy::cast_precision_loss,
     reason = "counts of things in memory are below 2^53"
 )]
-fn count(value: usize) -> f64 {
+fn count_of(value: u64) -> f64 {
     value as f64
+}
+
+fn as_u64(value: usize) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
 }

@@ -7,11 +7,13 @@
 mod backend;
 mod collector;
 mod family;
+mod port;
 mod process;
 mod requests;
 mod tally;
 
 pub use backend::{BackendMeter, Durations, Phase};
-pub use collector::{Exposition, SnapshotCollector};
+pub use collector::{Connections, Exposition, SnapshotCollector};
+pub use port::MeteredPort;
 pub use process::ProcessMeter;
 pub use requests::Requests;

@@ -10,6 +10,7 @@ mod publish;
 mod seen;
 mod slot;
 mod state;
+mod step;
 
 #[cfg(test)]
 mod tests;
@@ -22,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use event::{Cause, EVENT_QUEUE, Effect, Event, Events, Plan, Probed, Runtime, Want};
 pub use publish::Publication;
-pub use slot::Moment;
+
 pub use state::State;
+pub use step::Moment;
 
 use crate::clock::{Clock, Dice};
 use crate::gateway::port::Observation;
@@ -55,6 +57,8 @@ pub struct Doors {
     /// Sent to with `try_send`.
     pub observations: mpsc::Sender<Observation>,
     pub snapshots: SnapshotReader,
+    /// The clock of all its ticks.
+    pub clock: Clock,
 }
 
 impl Registry {
@@ -74,6 +78,7 @@ impl Registry {
                 current: Arc::clone(&current),
                 changed: reader,
             },
+            clock,
         };
         let dice = Dice::default();
         (

@@ -22,8 +22,9 @@ use vmcp_core::time::Tick;
 use vmcp_crds::discover::Problem;
 use vmcp_crds::reason::Reason;
 
-use super::slot::{Dirty, Slot};
+use super::slot::Slot;
 use super::state::State;
+use super::step::Dirty;
 use crate::clock::Clock;
 use crate::snapshot::{BackendView, ListPages, Snapshot};
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmcp_core::backoff::{self, Jitter};
+use vmcp_core::backoff;
 use vmcp_core::catalog::{self, Catalog, CatalogAge, CatalogPolicy, Hint};
 use vmcp_core::health::{CallOutcome, Machine, Observed, Outcome, ProbeReason, State, Transition};
 use vmcp_core::id::{BackendId, Generation};
@@ -15,6 +15,7 @@ use vmcp_core::time::Tick;
 
 use super::event::{Cause, Effect, Plan, Probed, Want};
 use super::seen;
+use super::step::{Dirty, Moment};
 use crate::discovery::desired::DesiredBackend;
 use crate::metrics::BackendMeter;
 use crate::snapshot::Endpoint;
@@ -24,13 +25,6 @@ const FIRST_ROUND_SLACK: Duration = Duration::from_secs(1);
 
 /// The second check of a backend is not right behind its first.
 const SHORTEST_OFFSET: Duration = Duration::from_secs(1);
-
-/// Time and chance of one step.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment {
-    pub now: Tick,
-    pub jitter: Jitter,
-}
 
 /// One backend.
 #[derive(Debug)]
@@ -54,22 +48,6 @@ pub struct Slot {
     wakes: u64,
     taken: u64,
     next_at: Tick,
-}
-
-/// What a slot's readers would see of a step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dirty {
-    /// Health or settings.
-    pub view: bool,
-    /// The tools.
-    pub catalog: bool,
-}
-
-impl Dirty {
-    pub fn merge(&mut self, other: Self) {
-        self.view |= other.view;
-        self.catalog |= other.catalog;
-    }
 }
 
 impl Slot {

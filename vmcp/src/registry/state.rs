@@ -12,7 +12,8 @@ use vmcp_core::time::Tick;
 
 use super::event::{Cause, Effect, Event};
 use super::publish::Publication;
-use super::slot::{Dirty, Moment, Slot};
+use super::slot::Slot;
+use super::step::{Dirty, Moment};
 use crate::discovery::desired::{Desired, DesiredBackend};
 use crate::gateway::port::Observation;
 use crate::snapshot::{ConfigState, Snapshot};
