@@ -87,8 +87,10 @@ async fn a_steady_state_writes_nothing_but_leases() -> Result<()> {
             })
             .await?;
     }
+    // Counters may still be published, once in 5 s.
     tokio::time::sleep(Duration::from_secs(12)).await;
     let mark = world.plane.audit().mark();
+    // The measured minute.
     tokio::time::sleep(MINUTE).await;
     let mut counted: BTreeMap<String, u32> = BTreeMap::new();
     for write in writes(&world, world.plane.audit().since(&mark)) {
