@@ -73,7 +73,7 @@ impl Metrics {
             ),
             &["controller"],
         )?;
-        let leader = IntGauge::new("vmcp_operator_leader", "1 while this process leads.")?;
+        let leader = IntGauge::new("vmcp_operator_leader", "Whether this process leads.")?;
         registry.register(Box::new(reconciles.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(writes.clone()))?;

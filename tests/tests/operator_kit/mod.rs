@@ -22,6 +22,10 @@ use vmcp_tests::stack::{OperatorProcess, World};
 /// A few requests of the operator and of a controller of Kubernetes, on a busy machine.
 pub const QUICK: Duration = Duration::from_secs(20);
 
+/// The garbage collector of Kubernetes looks for new kinds every 30 s; until then it does not know
+/// whose objects ours are.
+const COLLECTED: Duration = Duration::from_secs(90);
+
 /// No write for this long: whatever an event started is over.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -133,7 +137,7 @@ impl Kit {
     pub async fn until_gone<K: Kind>(&self, name: &str) -> Result<()> {
         let api = self.api::<K>();
         let what = format!("{} {name} is gone", K::kind(&()));
-        eventually(&what, QUICK, || async {
+        eventually(&what, COLLECTED, || async {
             match api.get_opt(name).await? {
                 None => Ok(()),
                 Some(_) => Err(anyhow!("still there")),
@@ -169,7 +173,8 @@ impl Kit {
             let text = vmcp_tests::http::get(self.operator.admin, "/metrics")
                 .await?
                 .text();
-            ensure!(text.contains("vmcp_operator_leader 1"), "it does not");
+            let leads = text.lines().any(|line| line == "vmcp_operator_leader 1");
+            ensure!(leads, "it does not");
             Ok(())
         })
         .await
