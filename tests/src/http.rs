@@ -41,8 +41,8 @@ impl Answer {
     /// It is neither.
     pub fn json(&self) -> Result<Value> {
         let text = self.text();
-        let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
-        let json = events.last().unwrap_or(&text);
+        let mut events = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        let json = events.next_back().unwrap_or(&text);
         serde_json::from_str(json).with_context(|| format!("{}: {text}", self.status))
     }
 

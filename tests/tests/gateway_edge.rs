@@ -256,7 +256,8 @@ async fn a_broken_modern_envelope_is_refused_with_its_code() -> Result<()> {
     };
     const VERSION: (&str, &str) = ("mcp-protocol-version", "2026-07-28");
     const METHOD: (&str, &str) = ("mcp-method", "tools/list");
-    let cases: [(&[(&str, &str)], Vec<u8>, i64); 6] = [
+    type Headers = &'static [(&'static str, &'static str)];
+    let cases: [(Headers, Vec<u8>, i64); 6] = [
         (&[METHOD], body(meta("2026-07-28")), -32020),
         (&[VERSION], body(meta("2026-07-28")), -32020),
         (

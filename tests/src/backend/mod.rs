@@ -2,7 +2,7 @@
 //!
 //! Owns everything that stands in for a backend in a test: a [`Script`] says what a well-behaved
 //! server would do (era, sessions, tools, framing), a [`Fault`] says what goes wrong now, and a
-//! [`Recorder`](record) keeps what really arrived at the socket. Both may change at any moment
+//! `Recorder` keeps what really arrived at the socket. Both may change at any moment
 //! while the server runs, and the server may stop and come back on the same port. It must never
 //! share code with the gateway: it is the independent side of every assertion. It is strict where
 //! the specification is (headers, sessions), so that a sloppy client is found out.

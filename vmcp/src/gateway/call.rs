@@ -143,7 +143,7 @@ fn target(view: &BackendView) -> Result<Target, UpstreamError> {
         id: view.id.clone(),
         generation: view.generation,
         endpoint: Arc::clone(endpoint),
-        dialect: view.dialect.clone(),
+        dialect: view.dialect,
     })
 }
 

@@ -37,22 +37,20 @@ pub fn admit(
     }
     match origin {
         None => Ok(()),
-        Some(origin) => admit_origin(admission, local, origin),
+        Some(origin) if is_listed(admission, origin) => Ok(()),
+        Some(origin) if local && is_local_origin(origin) => Ok(()),
+        Some(origin) => Err(Refused::Origin(origin.to_owned())),
     }
 }
 
-fn admit_origin(admission: &Admission, local: bool, origin: &str) -> Result<(), Refused> {
+fn is_listed(admission: &Admission, origin: &str) -> bool {
     let lower = origin.to_ascii_lowercase();
-    if admission.origins.iter().any(|allowed| **allowed == *lower) {
-        return Ok(());
-    }
-    let name = lower
-        .split_once("://")
-        .map_or("", |(_, authority)| host_name(authority));
-    if local && is_local_name(name) {
-        return Ok(());
-    }
-    Err(Refused::Origin(origin.to_owned()))
+    admission.origins.iter().any(|allowed| **allowed == *lower)
+}
+
+fn is_local_origin(origin: &str) -> bool {
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    authority.is_some_and(|authority| is_local_name(&host_name(authority).to_ascii_lowercase()))
 }
 
 /// The name in `name:port`, `[v6]:port` or `name`, without a root dot.

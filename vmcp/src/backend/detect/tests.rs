@@ -54,6 +54,7 @@ fn word(after: &AfterDiscover) -> String {
 
 /// Era detection, column "POST server/discover".
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table, read as a whole")]
 fn each_answer_to_discover_leads_where_the_table_says() {
     let unsupported = |versions: &str| {
         let data = format!(r#"{{"supported":[{versions}]}}"#);
