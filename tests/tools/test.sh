@@ -26,8 +26,10 @@ phase() {
 }
 
 target="${CARGO_TARGET_DIR:-target}"
-report="$target/nextest/default/junit.xml"
-doc_log="$target/doctests.log"
+# nextest writes below the checkout, wherever cargo builds.
+report="target/nextest/default/junit.xml"
+doc_log="target/doctests.log"
+mkdir -p target
 
 say "rust tools"
 rust_tools=$(tests/tools/rust-tools.sh) || abort "rust tools"
