@@ -146,6 +146,10 @@ async fn every_documented_series_of_a_backend_is_there() -> Result<()> {
     ] {
         ensure!(metrics.contains(name), "no {name}: {metrics}");
     }
+    let answered = r#"vmcp_upstream_duration_seconds_count{backend="a"}"#;
+    ensure!(value(&metrics, answered)? >= 1.0, "{metrics}");
+    let connections = r#"vmcp_upstream_connections{backend="a"}"#;
+    ensure!(value(&metrics, connections)? >= 1.0, "{metrics}");
     for phase in ["connect", "handshake", "list"] {
         let series =
             format!(r#"vmcp_backend_probe_duration_seconds_count{{backend="a",phase="{phase}"}}"#);
