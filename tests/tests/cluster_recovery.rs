@@ -70,7 +70,7 @@ async fn late_backends_turn_an_aggregate_ready_without_a_restart() -> Result<()>
     let ready = world.until_phase("all", "Ready", SOON).await?;
     ensure!(ready.backends.as_deref() == Some("2/2"), "{ready:?}");
     ensure!(
-        ready.message.as_deref().unwrap_or_default().is_empty(),
+        ready.message.as_deref() == Some("All backends are ready"),
         "{ready:?}"
     );
     let late = client

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -28,16 +28,45 @@ pub(super) enum BodyError {
 
 /// Reads a whole request body within its limits.
 pub(super) async fn read(body: Incoming) -> Result<Bytes, BodyError> {
-    let limit = u64::try_from(limits::REQUEST_BODY).unwrap_or(u64::MAX);
-    if body.size_hint().lower() > limit {
+    tokio::time::timeout(limits::REQUEST_UPLOAD, collect(body))
+        .await
+        .unwrap_or(Err(BodyError::TooSlow))
+}
+
+/// A body over the limit is still taken from the wire, up to twice the limit: a client that is
+/// refused while it writes sees a broken connection instead of the reason.
+async fn collect(mut body: Incoming) -> Result<Bytes, BodyError> {
+    const PATIENCE: usize = 2 * limits::REQUEST_BODY;
+    if body.size_hint().lower() > u64::try_from(PATIENCE).unwrap_or(u64::MAX) {
         return Err(BodyError::TooLarge);
     }
-    let limited = Limited::new(body, limits::REQUEST_BODY);
-    match tokio::time::timeout(limits::REQUEST_UPLOAD, limited.collect()).await {
-        Err(_) => Err(BodyError::TooSlow),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
-        Ok(Err(_)) => Err(BodyError::Broken),
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    let mut length = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
+            continue;
+        };
+        length += data.len();
+        if length > PATIENCE {
+            return Err(BodyError::TooLarge);
+        }
+        if length > limits::REQUEST_BODY {
+            continue;
+        }
+        if first.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&first);
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    match length {
+        0..=limits::REQUEST_BODY if rest.is_empty() => Ok(first),
+        0..=limits::REQUEST_BODY => Ok(rest.freeze()),
+        _ => Err(BodyError::TooLarge),
     }
 }
 
