@@ -14,6 +14,7 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -31,6 +32,11 @@ const WATCH_SECONDS: u32 = 45;
 
 /// Longer than a watch lasts; a response that is silent for longer is dead.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// After an interruption: soon, so that a deletion is noticed within the 5 s of R2.8 once the API
+/// server is back, and growing, so that it is not overrun.
+const FIRST_RETRY: Duration = Duration::from_millis(400);
+const SLOWEST_RETRY: Duration = Duration::from_secs(3);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -153,6 +159,8 @@ impl KubeDiscovery {
                 let live = self.gateway().cloned();
                 self.live.send_if_modified(|old| replace(old, live));
                 if let Change::Undecodable { error, .. } = change {
+                    // Going back to the good one is news then.
+                    self.last = None;
                     let name = &self.identity.name;
                     return vec![Event::Rejected {
                         message: format!("VirtualMCPServer {name:?} cannot be decoded: {error}"),
@@ -250,6 +258,25 @@ fn addresses(slices: &Cache<EndpointSlice>) -> BTreeSet<(String, String)> {
     found
 }
 
+/// Waits after interruptions; back at the start with the first good event.
+struct Retry(Duration);
+
+impl Iterator for Retry {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = self.0;
+        self.0 = (wait * 2).min(SLOWEST_RETRY);
+        Some(wait)
+    }
+}
+
+impl Backoff for Retry {
+    fn reset(&mut self) {
+        self.0 = FIRST_RETRY;
+    }
+}
+
 fn follow<K>(
     client: &Client,
     namespace: &str,
@@ -262,7 +289,7 @@ where
 {
     let api: Api<DeserializeGuard<K>> = Api::namespaced(client.clone(), namespace);
     watcher(api, config)
-        .default_backoff()
+        .backoff(Retry(FIRST_RETRY))
         .map(move |event| event.map(|event| seen(Box::new(event))))
         .boxed()
 }

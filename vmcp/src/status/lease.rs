@@ -38,7 +38,6 @@ const CREATOR: &str = "vmcp-lease";
 pub(super) struct Lease {
     api: Api<LeaseObject>,
     name: String,
-    owner: Option<String>,
     owner_name: String,
     holder: String,
     clock: Clock,
@@ -64,7 +63,6 @@ impl Lease {
         Self {
             api: Api::namespaced(writer.client.clone(), &identity.namespace),
             name: names::owned_by_virtual_mcp_server(&identity.name),
-            owner: identity.uid.clone(),
             owner_name: identity.name.clone(),
             holder: writer.holder.clone(),
             clock: writer.clock,
@@ -112,6 +110,7 @@ impl Lease {
 
     async fn round(&mut self) -> Result<(), ApiError> {
         let Some(owner) = self.owner_uid() else {
+            self.renewed = None;
             return Ok(());
         };
         let lease = match api(self.api.get_opt(&self.name)).await? {
@@ -152,15 +151,11 @@ impl Lease {
         Ok(())
     }
 
-    /// UID of our VirtualMCPServer: as told, else as watched.
+    /// UID of our VirtualMCPServer, while it exists: a Lease of a dead owner would be in the way of
+    /// the next one of that name.
     fn owner_uid(&self) -> Option<String> {
-        let live = || {
-            self.live
-                .borrow()
-                .as_ref()
-                .and_then(|object| object.metadata.uid.clone())
-        };
-        self.owner.clone().or_else(live)
+        let live = self.live.borrow();
+        live.as_ref().and_then(|object| object.metadata.uid.clone())
     }
 
     async fn create(&self, owner: &str) -> Result<LeaseObject, ApiError> {

@@ -167,6 +167,8 @@ fn an_undecodable_gateway_object_is_a_rejected_configuration() {
     let events = see_gateway(&mut discovery, broken);
 
     assert!(matches!(&events[..], [Event::Rejected { message }] if message.contains("\"all\"")));
+    let again = see_gateway(&mut discovery, gateway("u", "3"));
+    assert_eq!(backends(&again), [["a"]], "going back is news");
 }
 
 /// R2.6: changed addresses wake the backends of that Service, an unchanged slice wakes nobody.
