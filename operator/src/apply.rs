@@ -6,11 +6,8 @@
 //! version that was looked at, so that a write on an old view fails; every write is
 //! counted, and the guard expects to see it.
 
-use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
 use std::fmt::{self, Debug};
-use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use json_patch::Patch as JsonPatch;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -26,10 +23,10 @@ use crate::client::{CallError, patiently};
 use crate::ensured::Ensured;
 use crate::fields;
 use crate::guard::Guard;
-use crate::limits::SETTLED_MAX;
 use crate::metrics::Metrics;
 use crate::owner::{Owner, Standing, controller};
 use crate::patch::{replace, test};
+use crate::settled::Settled;
 
 /// A kind that we build.
 pub trait Built: Watched + Serialize + Resource<Scope = NamespaceResourceScope> {}
@@ -41,21 +38,13 @@ pub struct Writer {
     client: Client,
     metrics: Metrics,
     guard: Arc<Guard>,
-    /// What the server made of our last apply, by UID: some values it rewrites (`0.5` to
-    /// `500m`), and comparing alone would apply for ever.
-    settled: Mutex<HashMap<String, Settled>>,
+    settled: Settled,
 }
 
 impl Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writer").finish_non_exhaustive()
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Settled {
-    wanted: u64,
-    live: u64,
 }
 
 impl Writer {
@@ -65,7 +54,7 @@ impl Writer {
             client,
             metrics,
             guard,
-            settled: Mutex::default(),
+            settled: Settled::default(),
         }
     }
 
@@ -131,10 +120,10 @@ impl Writer {
         let same = fields::contains(&found, &body)
             && !fields::owns_more(meta, FIELD_MANAGER_OPERATOR, "", &body);
         let uid = live.uid().unwrap_or_default();
-        let mark = digest(&body);
-        if same || self.is_settled(&uid, mark, &found) {
+        if same || self.settled.is_what_we_got(&uid, &body, &found) {
             return Ok((Ensured::Unchanged, None));
         }
+        let wanted = body.clone();
         let version = match fields::position_of_update(meta, FIELD_MANAGER_OPERATOR) {
             Some(position) => self.adopt(api, live, position).await?,
             None => live.resource_version(),
@@ -145,7 +134,8 @@ impl Writer {
         let patch = Patch::Apply(&body);
         let written = patiently(|| api.patch(&name, &params, &patch)).await?;
         self.wrote::<K>("apply");
-        self.settle(uid, mark, &serde_json::to_value(&written)?);
+        let got = serde_json::to_value(&written)?;
+        self.settled.note(uid, &wanted, &got);
         Ok((Ensured::Updated, Some(written)))
     }
 
@@ -330,24 +320,6 @@ impl Writer {
     fn wrote<K: Resource<DynamicType = ()>>(&self, verb: &str) {
         self.metrics.wrote(&K::kind(&()), verb);
     }
-
-    fn is_settled(&self, uid: &str, wanted: u64, live: &Value) -> bool {
-        let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Settled {
-            wanted,
-            live: digest(&lasting(live)),
-        };
-        settled.get(uid) == Some(&now)
-    }
-
-    fn settle(&self, uid: String, wanted: u64, live: &Value) {
-        let live = digest(&lasting(live));
-        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        if settled.len() >= SETTLED_MAX {
-            settled.clear();
-        }
-        settled.insert(uid, Settled { wanted, live });
-    }
 }
 
 /// A patch whose `test` failed is answered 422: the object is not what we looked at.
@@ -358,55 +330,10 @@ fn moved_on(error: CallError) -> CallError {
     }
 }
 
-/// The parts of an object that only its authors change.
-fn lasting(object: &Value) -> Value {
-    let mut object = object.clone();
-    if let Some(members) = object.as_object_mut() {
-        members.remove("status");
-    }
-    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        for member in [
-            "resourceVersion",
-            "managedFields",
-            "generation",
-            "annotations",
-        ] {
-            meta.remove(member);
-        }
-    }
-    object
-}
-
-fn digest(value: &Value) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.to_string().hash(&mut hasher);
-    hasher.finish()
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
-    use super::{digest, lasting, moved_on};
+    use super::moved_on;
     use crate::client::CallError;
-
-    /// Show: values that the server rewrites cause no hot loop, a real change is seen.
-    #[test]
-    fn what_lasts_of_an_object_is_neither_its_version_nor_its_status() {
-        let object = |version: &str, replicas: i32| {
-            json!({"metadata": {"name": "a", "resourceVersion": version},
-                "spec": {"replicas": replicas}, "status": {"replicas": version}})
-        };
-
-        assert_eq!(
-            digest(&lasting(&object("1", 1))),
-            digest(&lasting(&object("2", 1)))
-        );
-        assert_ne!(
-            digest(&lasting(&object("1", 1))),
-            digest(&lasting(&object("1", 2)))
-        );
-    }
 
     /// Decision 7: a failed test means that the object must be read again.
     #[test]

@@ -25,6 +25,7 @@ pub mod pod_spec;
 pub mod pods;
 pub mod queue;
 pub mod run;
+pub mod settled;
 pub mod transitions;
 pub mod virtualmcpserver;
 pub mod watches;

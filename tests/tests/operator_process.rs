@@ -26,7 +26,10 @@ async fn an_operator_that_is_told_to_stop_hands_over_at_once() -> Result<()> {
     kit.operator = kit.world.operator().await?;
     kit.world.add_virtual("all", json!({})).await?;
     eventually("the next one works", Duration::from_secs(10), || async {
-        kit.api::<Deployment>().get("vmcp-all").await.context("no Deployment yet")
+        kit.api::<Deployment>()
+            .get("vmcp-all")
+            .await
+            .context("no Deployment yet")
     })
     .await?;
     Ok(())
@@ -73,7 +76,13 @@ async fn second_operator(
     let kubeconfig = kit.world.plane.kubeconfig_for(name, account, &dir).await?;
     let ready = dir.join("ready.json");
     let program = Launch::ours("vmcp-operator")?
-        .args(["--admin", "127.0.0.1:0", "--namespaces", name, "--ready-file"])
+        .args([
+            "--admin",
+            "127.0.0.1:0",
+            "--namespaces",
+            name,
+            "--ready-file",
+        ])
         .arg(&ready)
         .env("KUBECONFIG", kubeconfig)
         .env("POD_NAMESPACE", name)
@@ -118,18 +127,31 @@ async fn nothing_that_the_operator_asks_for_is_forbidden() -> Result<()> {
     let kit = Kit::start("rights").await?;
     let audit = kit.world.plane.audit();
     let mark = audit.mark();
-    kit.world.add_virtual("all", json!({ "replicas": 2 })).await?;
+    kit.world
+        .add_virtual("all", json!({ "replicas": 2 }))
+        .await?;
     kit.until_exists::<Deployment>("vmcp-all").await?;
-    kit.world.add_remote("one", "http://127.0.0.1:9/mcp").await?;
-    kit.until_virtual("all", "it is listed", |status| status["backendCount"] == 1).await?;
+    kit.world
+        .add_remote("one", "http://127.0.0.1:9/mcp")
+        .await?;
+    kit.until_virtual("all", "it is listed", |status| status["backendCount"] == 1)
+        .await?;
     kit.world.delete_server("one").await?;
-    kit.until_virtual("all", "it is gone", |status| status["backendCount"] == 0).await?;
+    kit.until_virtual("all", "it is gone", |status| status["backendCount"] == 0)
+        .await?;
     kit.until_quiet().await?;
 
     let ours = format!("system:serviceaccount:{}:vmcp-operator", kit.world.name());
-    let asked: Vec<_> = audit.since(&mark).into_iter().filter(|e| e.user == ours).collect();
+    let asked: Vec<_> = audit
+        .since(&mark)
+        .into_iter()
+        .filter(|e| e.user == ours)
+        .collect();
     ensure!(asked.len() > 10, "only {} requests seen", asked.len());
-    let forbidden: Vec<_> = asked.iter().filter(|e| matches!(e.code, 401 | 403)).collect();
+    let forbidden: Vec<_> = asked
+        .iter()
+        .filter(|e| matches!(e.code, 401 | 403))
+        .collect();
     ensure!(forbidden.is_empty(), "{forbidden:#?}");
     let secrets = asked.iter().filter(|e| e.resource == "secrets").count();
     ensure!(secrets == 0, "it asked for Secrets");

@@ -46,7 +46,10 @@ async fn only(kit: &Kit, expected: &[(String, String)]) -> Result<()> {
         let status = &object["status"];
         ensure!(entries(status) == expected, "{status}");
         ensure!(status["backendCount"] == expected.len(), "{status}");
-        ensure!(status["backends"] == format!("0/{}", expected.len()), "{status}");
+        ensure!(
+            status["backends"] == format!("0/{}", expected.len()),
+            "{status}"
+        );
         Ok(())
     })
     .await

@@ -23,22 +23,32 @@ fn remote(name: &str, url: &str) -> Value {
 #[tokio::test]
 async fn what_a_schema_cannot_see_is_said_and_stops_nobody_else() -> Result<()> {
     let kit = Kit::start("bad").await?;
-    kit.create(&remote("good", "http://127.0.0.1:9/mcp")).await?;
-    kit.create(&remote("broken", "http://256.256.256.256/mcp")).await?;
-    kit.create(&remote("twin", "http://127.0.0.1:9/mcp")).await?;
+    kit.create(&remote("good", "http://127.0.0.1:9/mcp"))
+        .await?;
+    kit.create(&remote("broken", "http://256.256.256.256/mcp"))
+        .await?;
+    kit.create(&remote("twin", "http://127.0.0.1:9/mcp"))
+        .await?;
     let refs = json!({ "backends": { "refs": [
         { "name": "good" }, { "name": "nobody" }, { "name": "broken" },
         { "name": "twin", "prefix": "good_" }] } });
     kit.world.add_virtual("all", refs).await?;
 
     let object = kit
-        .until_virtual("all", "all four are listed", |status| status["backendCount"] == 4)
+        .until_virtual("all", "all four are listed", |status| {
+            status["backendCount"] == 4
+        })
         .await?;
     let status = &object["status"];
     let list = status["discoveredBackends"].as_array().context("a list")?;
     let reasons: Vec<(&str, &str)> = list
         .iter()
-        .map(|e| (e["name"].as_str().unwrap_or("?"), e["reason"].as_str().unwrap_or("?")))
+        .map(|e| {
+            (
+                e["name"].as_str().unwrap_or("?"),
+                e["reason"].as_str().unwrap_or("?"),
+            )
+        })
         .collect();
     ensure!(
         reasons
@@ -57,7 +67,13 @@ async fn what_a_schema_cannot_see_is_said_and_stops_nobody_else() -> Result<()> 
         .context("BackendsDiscovered")?;
     ensure!(discovered["status"] == "False");
     let message = discovered["message"].as_str().unwrap_or_default();
-    for part in ["nobody", "create it or remove the ref", "broken", "good_", "give each a prefix"] {
+    for part in [
+        "nobody",
+        "create it or remove the ref",
+        "broken",
+        "good_",
+        "give each a prefix",
+    ] {
         ensure!(message.contains(part), "{part} is missing in: {message}");
     }
     ensure!(says(status, "Stalled") == "False/Reconciled");
@@ -69,7 +85,9 @@ async fn what_a_schema_cannot_see_is_said_and_stops_nobody_else() -> Result<()> 
         .await?;
     ensure!(kstatus(&broken) == "Failed");
     let good = kit
-        .until_server("good", "it is visited", |status| status["phase"] == "Pending")
+        .until_server("good", "it is visited", |status| {
+            status["phase"] == "Pending"
+        })
         .await?;
     ensure!(kstatus(&good) == "Current");
     Ok(())
@@ -82,7 +100,9 @@ async fn a_new_virtual_server_is_pending_with_all_conditions() -> Result<()> {
     kit.world.add_virtual("all", json!({})).await?;
 
     let object = kit
-        .until_virtual("all", "it is visited", |status| status["phase"] == "Pending")
+        .until_virtual("all", "it is visited", |status| {
+            status["phase"] == "Pending"
+        })
         .await?;
 
     let status = &object["status"];
@@ -96,7 +116,11 @@ async fn a_new_virtual_server_is_pending_with_all_conditions() -> Result<()> {
         ("ConflictsResolved", "Unknown/RollingOut"),
     ];
     for (type_, said) in expected {
-        ensure!(says(status, type_) == said, "{type_}: {}", says(status, type_));
+        ensure!(
+            says(status, type_) == said,
+            "{type_}: {}",
+            says(status, type_)
+        );
     }
     let count = status["conditions"].as_array().map(Vec::len);
     ensure!(count == Some(expected.len()), "{count:?}");
@@ -109,17 +133,36 @@ async fn a_new_virtual_server_is_pending_with_all_conditions() -> Result<()> {
 #[tokio::test]
 async fn kubectl_get_shows_phase_and_message() -> Result<()> {
     let kit = Kit::start("columns").await?;
-    kit.create(&remote("good", "http://127.0.0.1:9/mcp")).await?;
-    kit.world.add_virtual("all", json!({ "replicas": 0 })).await?;
-    kit.until_virtual("all", "it is visited", |status| status["backends"] == "0/1").await?;
-    kit.until_server("good", "it is visited", |status| status["phase"] == "Pending").await?;
+    kit.create(&remote("good", "http://127.0.0.1:9/mcp"))
+        .await?;
+    kit.world
+        .add_virtual("all", json!({ "replicas": 0 }))
+        .await?;
+    kit.until_virtual("all", "it is visited", |status| status["backends"] == "0/1")
+        .await?;
+    kit.until_server("good", "it is visited", |status| {
+        status["phase"] == "Pending"
+    })
+    .await?;
 
     let servers = kit.world.kubectl_get("mcpservers.vmcp.dev").await?;
     let virtuals = kit.world.kubectl_get("virtualmcpservers.vmcp.dev").await?;
 
     for (table, parts) in [
-        (&servers, ["PHASE", "TRANSPORT", "MESSAGE", "Pending", "no running VirtualMCPServer"]),
-        (&virtuals, ["PHASE", "READY", "MESSAGE", "0/1", "spec.replicas is 0"]),
+        (
+            &servers,
+            [
+                "PHASE",
+                "TRANSPORT",
+                "MESSAGE",
+                "Pending",
+                "no running VirtualMCPServer",
+            ],
+        ),
+        (
+            &virtuals,
+            ["PHASE", "READY", "MESSAGE", "0/1", "spec.replicas is 0"],
+        ),
     ] {
         for part in parts {
             ensure!(table.contains(part), "{part} is missing in:\n{table}");
@@ -134,7 +177,8 @@ async fn transitions_are_events_and_each_is_told_once() -> Result<()> {
     let kit = Kit::start("events").await?;
     kit.create(&remote("one", "http://127.0.0.1:9/mcp")).await?;
     kit.world.add_virtual("all", json!({})).await?;
-    kit.until_virtual("all", "it is listed", |status| status["backendCount"] == 1).await?;
+    kit.until_virtual("all", "it is listed", |status| status["backendCount"] == 1)
+        .await?;
 
     kit.world.delete_server("one").await?;
 
@@ -149,14 +193,20 @@ async fn transitions_are_events_and_each_is_told_once() -> Result<()> {
     eventually("both events", QUICK, || async {
         let found = reasons().await?;
         for reason in ["RolloutStarted", "BackendRemoved"] {
-            ensure!(found.iter().any(|r| r == reason), "{reason} is missing in {found:?}");
+            ensure!(
+                found.iter().any(|r| r == reason),
+                "{reason} is missing in {found:?}"
+            );
         }
         Ok(())
     })
     .await?;
     kit.until_quiet().await?;
     let found = reasons().await?;
-    let removed = found.iter().filter(|reason| *reason == "BackendRemoved").count();
+    let removed = found
+        .iter()
+        .filter(|reason| *reason == "BackendRemoved")
+        .count();
     ensure!(removed == 1, "{found:?}");
     Ok(())
 }

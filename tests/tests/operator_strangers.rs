@@ -24,7 +24,10 @@ async fn strangers_service(kit: &Kit) -> Result<Service> {
         "apiVersion": "v1", "kind": "Service", "metadata": { "name": "mcp-git" },
         "spec": { "ports": [{ "port": 1234 }], "selector": { "app": "theirs" } },
     }))?;
-    Ok(kit.api::<Service>().create(&PostParams::default(), &service).await?)
+    Ok(kit
+        .api::<Service>()
+        .create(&PostParams::default(), &service)
+        .await?)
 }
 
 /// Show, strangers: never touched, `Stalled=True NameConflict`, nothing that depends on it is made,
@@ -42,21 +45,32 @@ async fn a_strangers_service_is_never_touched_and_survives() -> Result<()> {
         .await?;
     ensure!(kstatus(&stalled) == "Failed");
     let message = stalled["status"]["message"].as_str().unwrap_or_default();
-    ensure!(message.contains("Service \"mcp-git\" exists and is not ours"), "{message}");
+    ensure!(
+        message.contains("Service \"mcp-git\" exists and is not ours"),
+        "{message}"
+    );
     kit.until_quiet().await?;
-    ensure!(kit.api::<Service>().get("mcp-git").await? == before, "it was touched");
+    ensure!(
+        kit.api::<Service>().get("mcp-git").await? == before,
+        "it was touched"
+    );
     ensure!(kit.api::<Deployment>().get_opt("mcp-git").await?.is_none());
 
     kit.world.delete_server("git").await?;
     kit.until_gone::<ServiceAccount>("mcp-git").await?;
-    ensure!(kit.api::<Service>().get("mcp-git").await? == before, "it went along");
+    ensure!(
+        kit.api::<Service>().get("mcp-git").await? == before,
+        "it went along"
+    );
 
     kit.create(&workload()).await?;
     kit.until_server("git", "it is stalled again", |status| {
         says(status, "Stalled") == "True/NameConflict"
     })
     .await?;
-    kit.api::<Service>().delete("mcp-git", &DeleteParams::default()).await?;
+    kit.api::<Service>()
+        .delete("mcp-git", &DeleteParams::default())
+        .await?;
     kit.until_exists::<Deployment>("mcp-git").await?;
     kit.until_server("git", "it goes on", |status| {
         says(status, "Stalled") == "False/Reconciled"
@@ -87,7 +101,12 @@ async fn a_strangers_account_gets_no_rights() -> Result<()> {
     ensure!(says(&stalled["status"], "Ready") == "False/NameConflict");
     kit.until_quiet().await?;
     ensure!(accounts.get("vmcp-all").await? == before, "it was touched");
-    ensure!(kit.api::<RoleBinding>().get_opt("vmcp-all").await?.is_none());
+    ensure!(
+        kit.api::<RoleBinding>()
+            .get_opt("vmcp-all")
+            .await?
+            .is_none()
+    );
     ensure!(kit.api::<Deployment>().get_opt("vmcp-all").await?.is_none());
     Ok(())
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use vmcp::backend::connect::{Stream, connect};
 use vmcp::backend::probe::Want;
-use vmcp::backend::tls;
+use vmcp::backend::tls::Trust;
 use vmcp_core::health::{ProbeReason, Step};
 use vmcp_tests::backend::{Backend, Script};
 
@@ -70,7 +70,7 @@ async fn a_trusted_server_is_connected_to() -> Result<()> {
     let (port, roots) = server().await?;
     let url = format!("https://localhost:{port}/mcp").parse()?;
 
-    let connected = connect(&url, &tls::config(roots), Instant::now() + PATIENCE).await?;
+    let connected = connect(&url, &Trust::only(roots)?, Instant::now() + PATIENCE).await?;
 
     assert!(matches!(connected.stream, Stream::Tls(_)));
     assert!(connected.timings.dns.is_some() && connected.timings.connect.is_some());
@@ -84,7 +84,7 @@ async fn an_untrusted_or_misnamed_certificate_is_refused() -> Result<()> {
     let (port, roots) = server().await?;
     let by_address = format!("https://127.0.0.1:{port}/mcp").parse()?;
 
-    let misnamed = connect(&by_address, &tls::config(roots), Instant::now() + PATIENCE).await;
+    let misnamed = connect(&by_address, &Trust::only(roots)?, Instant::now() + PATIENCE).await;
     let error = misnamed
         .err()
         .context("a certificate for another name was accepted")?;

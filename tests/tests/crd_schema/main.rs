@@ -294,5 +294,8 @@ fn embedded_types_have_no_field_outside_their_allow_list() {
             "{banned} is in a schema"
         );
     }
-    assert!(text.contains("\"secretKeyRef\":"), "the search looks at nothing");
+    assert!(
+        text.contains("\"secretKeyRef\":"),
+        "the search looks at nothing"
+    );
 }
