@@ -5,11 +5,9 @@
 //! is exactly the mistake that a check must find (R2.2).
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -20,6 +18,7 @@ use vmcp_core::health::{ProbeReason, Step};
 
 pub use super::stream::Stream;
 use super::timings::Timings;
+use super::tls::Trust;
 
 /// A further address is tried when the one before it has been silent for this long (RFC 8305
 /// recommends 250 ms), so that one dead address costs no more than that.
@@ -93,11 +92,7 @@ impl Origin {
 ///
 /// # Errors
 /// Typed by step; none later than `deadline`.
-pub async fn connect(
-    url: &Url,
-    tls: &Arc<ClientConfig>,
-    deadline: Instant,
-) -> Result<Connected, ConnectError> {
+pub async fn connect(url: &Url, tls: &Trust, deadline: Instant) -> Result<Connected, ConnectError> {
     let origin = Origin::of(url)?;
     let mut timings = Timings::default();
 
@@ -209,7 +204,7 @@ async fn dial(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, 
 async fn encrypt(
     tcp: TcpStream,
     origin: &Origin,
-    config: &Arc<ClientConfig>,
+    trust: &Trust,
     deadline: Instant,
 ) -> Result<Stream, ConnectError> {
     let name = match &origin.host {
@@ -219,7 +214,10 @@ async fn encrypt(
         Host::Ipv4(ip) => ServerName::from(IpAddr::V4(*ip)),
         Host::Ipv6(ip) => ServerName::from(IpAddr::V6(*ip)),
     };
-    let connector = TlsConnector::from(Arc::clone(config));
+    let config = trust
+        .config()
+        .map_err(|error| tls_failed(error.to_string(), TimedOut::No))?;
+    let connector = TlsConnector::from(config);
     match timeout_at(deadline, connector.connect(name, tcp)).await {
         Err(_elapsed) => Err(tls_failed(
             "TLS handshake timed out".to_owned(),
@@ -277,12 +275,11 @@ fn tls_failed(message: String, timed_out: TimedOut) -> ConnectError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::tls::machine_config;
 
     async fn to(url: &str, within: Duration) -> Result<Connected, ConnectError> {
         connect(
             &url.parse().unwrap(),
-            &machine_config(),
+            &Trust::Machine,
             Instant::now() + within,
         )
         .await

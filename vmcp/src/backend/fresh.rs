@@ -4,10 +4,8 @@
 //! its own TCP and TLS, its own source port (R2.2). There is no pool in these types, so "not
 //! pooled" cannot regress. Never shares anything with traffic or with an earlier cycle.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use vmcp_core::jsonrpc::RequestId;
@@ -18,7 +16,7 @@ use super::message::{self, Answer, Inbound};
 use super::outgoing::{self, Last, SessionId, Voice};
 use super::reply::Reply;
 use super::timings::Timings;
-use super::tls;
+use super::tls::Trust;
 use super::wire::{WireError, exchange, tell};
 use crate::snapshot::Endpoint;
 
@@ -30,7 +28,7 @@ const FREE_WITHIN: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Fresh<'a> {
     pub endpoint: &'a Endpoint,
-    tls: Arc<ClientConfig>,
+    tls: Trust,
     link: Option<Link>,
     pub timings: Timings,
 }
@@ -65,7 +63,7 @@ impl<'a> Fresh<'a> {
     pub fn new(endpoint: &'a Endpoint) -> Self {
         Self {
             endpoint,
-            tls: tls::machine_config(),
+            tls: Trust::Machine,
             link: None,
             timings: Timings::default(),
         }

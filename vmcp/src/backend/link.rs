@@ -12,7 +12,6 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -20,6 +19,7 @@ use vmcp_core::limits::{HEADER_BYTES, HEADER_COUNT};
 
 use super::connect::{Connected, connect};
 use super::timings::Timings;
+use super::tls::Trust;
 use super::wire::WireError;
 use crate::snapshot::Endpoint;
 
@@ -100,7 +100,7 @@ impl Link {
     /// `Connect`, or `Unsent`.
     pub async fn dial(
         endpoint: &Endpoint,
-        tls: &Arc<ClientConfig>,
+        tls: &Trust,
         deadline: Instant,
     ) -> Result<(Self, Timings), WireError> {
         let limit = deadline.min(Instant::now() + endpoint.connect_timeout);

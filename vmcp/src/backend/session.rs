@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -21,6 +20,7 @@ use super::link::Link;
 use super::message::{Answer, Inbound};
 use super::outgoing::{self, Last, SessionId, Voice};
 use super::sse2024::SseSession;
+use super::tls::Trust;
 use super::wire::{WireError, exchange, next_id, tell};
 use crate::snapshot::Endpoint;
 
@@ -74,7 +74,7 @@ impl Cell {
     pub async fn get(
         &self,
         endpoint: &Arc<Endpoint>,
-        tls: &Arc<ClientConfig>,
+        tls: &Trust,
         dialect: Dialect,
         deadline: Instant,
     ) -> Result<&Opened, OpenError> {
@@ -101,7 +101,7 @@ impl Cell {
     }
 
     /// Ends the session at the backend; a failure changes nothing here (R4.3).
-    pub async fn end(&self, endpoint: &Endpoint, tls: &Arc<ClientConfig>) {
+    pub async fn end(&self, endpoint: &Endpoint, tls: &Trust) {
         self.ended.store(true, Ordering::SeqCst);
         if let Some(opened) = self.opened.get() {
             end(opened, endpoint, tls).await;
@@ -111,7 +111,7 @@ impl Cell {
 
 async fn open(
     endpoint: &Arc<Endpoint>,
-    tls: &Arc<ClientConfig>,
+    tls: &Trust,
     dialect: Dialect,
     deadline: Instant,
 ) -> Result<Opened, OpenError> {
@@ -135,7 +135,7 @@ async fn open_events(endpoint: &Arc<Endpoint>, deadline: Instant) -> Result<Open
 
 async fn open_http(
     endpoint: &Arc<Endpoint>,
-    tls: &Arc<ClientConfig>,
+    tls: &Trust,
     deadline: Instant,
 ) -> Result<Opened, OpenError> {
     let (mut link, _) = Link::dial(endpoint, tls, deadline).await?;
@@ -221,7 +221,7 @@ fn initialized(
     }
 }
 
-async fn end(opened: &Opened, endpoint: &Endpoint, tls: &Arc<ClientConfig>) {
+async fn end(opened: &Opened, endpoint: &Endpoint, tls: &Trust) {
     let Opened::Http {
         id: Some(id),
         version,

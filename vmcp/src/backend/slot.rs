@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
-use rustls::ClientConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +19,7 @@ use vmcp_core::limits::{IN_FLIGHT, QUEUE, QUEUE_WAIT};
 
 use super::pool::Pool;
 use super::session::Cell;
-use super::tls;
+use super::tls::Trust;
 use crate::gateway::port::{SessionScope, Target};
 use crate::snapshot::Endpoint;
 
@@ -45,7 +44,7 @@ pub struct Slot {
     pub id: BackendId,
     pub generation: Generation,
     pub endpoint: Arc<Endpoint>,
-    pub tls: Arc<ClientConfig>,
+    pub tls: Trust,
     pub pool: Pool,
     /// Connections for calls that are open now, idle or not.
     pub connections: Arc<AtomicU64>,
@@ -79,7 +78,7 @@ impl Slot {
             id: target.id.clone(),
             generation: target.generation,
             endpoint: Arc::clone(&target.endpoint),
-            tls: tls::machine_config(),
+            tls: Trust::Machine,
             pool: Pool::default(),
             connections: Arc::default(),
             stop: CancellationToken::new(),

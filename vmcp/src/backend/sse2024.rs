@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -22,7 +21,7 @@ use super::outgoing::{self, Last, Voice};
 use super::reply::chunk;
 use super::sse_event::{Decoder, Event};
 use super::timings::Timings;
-use super::tls;
+use super::tls::Trust;
 use super::wire::{WireError, exchange_stream, next_id, tell, within};
 use crate::gateway::port::EVENT_BUFFER;
 use crate::snapshot::Endpoint;
@@ -41,7 +40,7 @@ pub type Inbox = mpsc::Receiver<Result<Inbound, WireError>>;
 pub struct SseSession {
     endpoint: Arc<Endpoint>,
     post_url: Url,
-    tls: Arc<ClientConfig>,
+    tls: Trust,
     shared: Arc<Mutex<Pending>>,
     reader: JoinHandle<()>,
     pub timings: Timings,
@@ -74,7 +73,7 @@ impl SseSession {
     /// `Refused` where GET is not answered with 200; `Protocol` where the answer is no such stream
     /// or the endpoint lies elsewhere.
     pub async fn open(endpoint: &Arc<Endpoint>, deadline: Instant) -> Result<Self, WireError> {
-        let tls = tls::machine_config();
+        let tls = Trust::Machine;
         let (mut link, timings) = Link::dial(endpoint, &tls, deadline).await?;
         let mut body =
             exchange_stream(&mut link, outgoing::get_stream(endpoint)?, deadline).await?;
@@ -97,7 +96,7 @@ impl SseSession {
         let refuser = Refuser {
             endpoint: Arc::clone(endpoint),
             post_url: post_url.clone(),
-            tls: Arc::clone(&tls),
+            tls: tls.clone(),
         };
         let reader = tokio::spawn(read(link, body, decoder, Arc::clone(&shared), refuser));
         Ok(Self {
@@ -277,7 +276,7 @@ pub fn post_url(base: &Url, event: &Event) -> Result<Url, WireError> {
 struct Refuser {
     endpoint: Arc<Endpoint>,
     post_url: Url,
-    tls: Arc<ClientConfig>,
+    tls: Trust,
 }
 
 impl Refuser {
@@ -342,7 +341,7 @@ async fn step(
 /// One POST on a connection of its own; any 2xx is acceptance.
 async fn send_alone(
     endpoint: &Endpoint,
-    tls: &Arc<ClientConfig>,
+    tls: &Trust,
     request: Outgoing,
     deadline: Instant,
 ) -> Result<(), WireError> {

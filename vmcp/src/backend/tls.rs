@@ -13,39 +13,46 @@ use rustls::{ClientConfig, RootCertStore};
 /// The only protocol that a backend connection speaks today.
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 
-/// The configuration with the machine's trust roots.
-#[must_use]
-pub fn machine_config() -> Arc<ClientConfig> {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    Arc::clone(CONFIG.get_or_init(|| config(machine_roots())))
+/// Whom to trust.
+#[derive(Clone, Debug, Default)]
+pub enum Trust {
+    /// The roots of this machine. They are read with the first TLS connection: a backend behind
+    /// plain HTTP does not pay for them.
+    #[default]
+    Machine,
+    Only(Arc<ClientConfig>),
 }
 
-/// A configuration that trusts `roots` and nothing else.
-#[must_use]
-pub fn config(roots: RootCertStore) -> Arc<ClientConfig> {
+impl Trust {
+    /// `roots` and nothing else.
+    ///
+    /// # Errors
+    /// The provider lacks the default protocol versions.
+    pub fn only(roots: RootCertStore) -> Result<Self, rustls::Error> {
+        config(roots).map(Self::Only)
+    }
+
+    /// The configuration of a connection.
+    ///
+    /// # Errors
+    /// As [`Self::only`].
+    pub fn config(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+        static MACHINE: OnceLock<Result<Arc<ClientConfig>, rustls::Error>> = OnceLock::new();
+        match self {
+            Self::Machine => MACHINE.get_or_init(|| config(machine_roots())).clone(),
+            Self::Only(config) => Ok(Arc::clone(config)),
+        }
+    }
+}
+
+fn config(roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
-        match ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions() {
-            Ok(builder) => builder,
-            // The ring provider supports the default versions by construction; should that ever
-            // change, every handshake fails with a TLS error instead of the process.
-            Err(error) => {
-                tracing::error!(%error, "tls provider lacks the default protocol versions");
-                return empty_config();
-            }
-        };
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
     config.resumption = Resumption::disabled();
-    Arc::new(config)
-}
-
-fn empty_config() -> Arc<ClientConfig> {
-    let mut config = ClientConfig::builder()
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth();
-    config.resumption = Resumption::disabled();
-    Arc::new(config)
+    Ok(Arc::new(config))
 }
 
 fn machine_roots() -> RootCertStore {
