@@ -152,6 +152,6 @@ fn limit(method: &str) -> usize {
     }
 }
 
-fn client_info() -> String {
+pub(super) fn client_info() -> String {
     format!(r#"{{"name":"{CLIENT_NAME}","version":"{CLIENT_VERSION}"}}"#)
 }

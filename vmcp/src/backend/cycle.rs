@@ -18,7 +18,7 @@ use vmcp_core::mcp::{Era, ServerInfo, method};
 use super::conversation::Conversation;
 use super::fresh::Fresh;
 use super::listing::{self, ListError, Tools};
-use super::memory::ProbeMemory;
+use super::memory::{Changes, ProbeMemory};
 use super::message::Answer;
 use super::outgoing::Last;
 use super::probe::{CheckReport, Want, end_sessions};
@@ -272,10 +272,17 @@ impl<'t> Cycle<'t> {
     ) {
         self.memory.dialect = Some(dialect);
         self.memory.server = server;
-        self.memory.tools = if raw::top_level(capabilities, "tools").is_some() {
+        let tools = raw::top_level(capabilities, "tools");
+        self.memory.tools = if tools.is_some() {
             Tools::Declared
         } else {
             Tools::Undeclared
+        };
+        let announced = tools.and_then(|tools| raw::top_level(tools, "listChanged"));
+        self.memory.changes = if announced == Some("true") {
+            Changes::Announced
+        } else {
+            Changes::Silent
         };
         match &mut self.memory.session {
             Some(session) if dialect.sessions == SessionMode::Stateful => {

@@ -25,8 +25,17 @@ pub struct ProbeMemory {
     pub(super) dialect: Option<Dialect>,
     pub(super) server: Option<ServerInfo>,
     pub(super) tools: Tools,
+    pub(super) changes: Changes,
     pub(super) session: Option<HealthSession>,
     pub(super) retired: Vec<HealthSession>,
+}
+
+/// Does the server say when its tools change?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Changes {
+    #[default]
+    Silent,
+    Announced,
 }
 
 /// A session that the checks opened.
@@ -41,6 +50,12 @@ impl ProbeMemory {
     #[must_use]
     pub fn dialect(&self) -> Option<Dialect> {
         self.dialect
+    }
+
+    /// The server says that it announces changes of its tools.
+    #[must_use]
+    pub fn announces_changes(&self) -> bool {
+        self.changes == Changes::Announced
     }
 
     /// Sessions at the backend that are still to be ended.

@@ -33,6 +33,7 @@ pub mod timings;
 pub mod tls;
 pub mod upstream;
 pub mod verdict;
+pub mod watch;
 pub mod wire;
 
 pub use upstream::Upstream;

@@ -132,6 +132,15 @@ pub fn get_stream(endpoint: &Endpoint) -> Result<Outgoing, http::Error> {
         .body(Full::default())
 }
 
+/// The GET that opens the event stream of a session.
+///
+/// # Errors
+/// As [`post`].
+pub fn listen(endpoint: &Endpoint, voice: Voice<'_>) -> Result<Outgoing, http::Error> {
+    let builder = start(Method::GET, &endpoint.url, endpoint).header(ACCEPT, ACCEPT_STREAM);
+    speak(builder, voice).body(Full::default())
+}
+
 /// The DELETE that ends a session (T7).
 ///
 /// # Errors

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 
 use super::{Checked, Checker};
 use crate::backend::probe::{self, ProbeMemory, ProbeTarget, Timings};
+use crate::backend::watch::{self, OnChange};
 use crate::metrics::{Durations, Phase};
 use crate::registry::Want;
 use crate::snapshot::Endpoint;
@@ -41,6 +43,21 @@ impl Checker for LiveChecker {
             }
         }
         .boxed()
+    }
+
+    fn follow(
+        &self,
+        endpoint: Arc<Endpoint>,
+        memory: &ProbeMemory,
+        changed: OnChange,
+        cancel: CancellationToken,
+    ) -> Option<BoxFuture<'static, ()>> {
+        let dialect = memory
+            .dialect()
+            .filter(|dialect| watch::can_follow(*dialect))?;
+        memory
+            .announces_changes()
+            .then(|| watch::follow(endpoint, dialect, changed, cancel).boxed())
     }
 
     fn end(&self, endpoint: Arc<Endpoint>, memory: ProbeMemory) -> BoxFuture<'static, ()> {

@@ -5,6 +5,7 @@
 //! removed (R2.8), and a backend that hangs holds up its own task only (R1.14, R4.8). Never shares a
 //! connection with traffic, nor with an earlier check: each cycle builds its own (R2.2).
 
+mod follower;
 mod live;
 mod task;
 
@@ -25,6 +26,7 @@ use vmcp_core::catalog::Catalog;
 use vmcp_core::health::Outcome;
 use vmcp_core::id::{BackendId, Generation};
 
+use crate::backend::watch::OnChange;
 use crate::clock::Clock;
 use crate::metrics::Durations;
 use crate::registry::{Cause, Effect, Events, Plan, Runtime, Want};
@@ -46,6 +48,15 @@ pub trait Checker: Send + Sync + fmt::Debug + 'static {
         want: Want,
         deadline: Duration,
     ) -> BoxFuture<'static, Checked<Self::Memory>>;
+
+    /// Follows what the backend says about its list until `cancel`; `None` where it says nothing.
+    fn follow(
+        &self,
+        endpoint: Arc<Endpoint>,
+        memory: &Self::Memory,
+        changed: OnChange,
+        cancel: CancellationToken,
+    ) -> Option<BoxFuture<'static, ()>>;
 
     /// Ends what the memory holds at the backend (T7).
     fn end(&self, endpoint: Arc<Endpoint>, memory: Self::Memory) -> BoxFuture<'static, ()>;
@@ -126,6 +137,7 @@ impl<C: Checker> Runtime for Fleet<C> {
                     events: self.events.clone(),
                     plan: receiver,
                     cancel: cancel.clone(),
+                    tasks: self.tasks.clone(),
                 };
                 self.tasks.spawn(task.run());
                 self.lives.insert(

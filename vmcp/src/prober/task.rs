@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use vmcp_core::backoff::WAKE_INTERVAL;
 use vmcp_core::health::{Outcome, ProbeFailure, ProbeReason, Step};
 use vmcp_core::id::{BackendId, Generation};
 use vmcp_core::time::Tick;
 
+use super::follower::Follower;
 use super::{Checked, Checker};
 use crate::clock::Clock;
 use crate::metrics::Durations;
@@ -39,6 +41,7 @@ pub(super) struct Task<C: Checker> {
     pub events: Events,
     pub plan: watch::Receiver<Plan>,
     pub cancel: CancellationToken,
+    pub tasks: TaskTracker,
 }
 
 /// What the task knows of its own checks.
@@ -55,6 +58,7 @@ impl<C: Checker> Task<C> {
     pub async fn run(mut self) {
         let mut memory = C::Memory::default();
         let mut progress = Progress::default();
+        let mut follower = Follower::default();
         while let Some(plan) = self.due(progress).await {
             progress.last_start = Some(self.clock.now());
             progress.wakes = plan.wakes;
@@ -62,6 +66,9 @@ impl<C: Checker> Task<C> {
                 return;
             };
             memory = checked.memory;
+            if matches!(checked.outcome, Outcome::Healthy { .. }) {
+                follower.keep_up(&self, &memory);
+            }
             let probed = Probed {
                 id: self.id.clone(),
                 generation: self.generation,

@@ -165,3 +165,24 @@ async fn checks_are_made_and_counted() {
     assert!(made >= 10, "{made}");
     assert_eq!(counted, u64::try_from(made).unwrap());
 }
+
+/// R4.11: a burst of announcements is one check that reads the list, at once.
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_announcements_is_one_check_at_once() {
+    let running = Running::start();
+    running.discover(&["a"]).await;
+    running.until(5, all_ready).await;
+    pass(3).await;
+    let before = running.backends.checks("a").len();
+
+    let (_, changed) = running.backends.0.followed.lock().unwrap()[0].clone();
+    (0..200).for_each(|_| changed.announce());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    assert_eq!(running.backends.checks("a").len(), before + 1);
+    assert_eq!(
+        running.backends.0.followed.lock().unwrap().len(),
+        1,
+        "one stream at a time"
+    );
+}

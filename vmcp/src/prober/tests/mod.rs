@@ -44,6 +44,8 @@ struct Inner {
     checks: Mutex<Vec<(String, Instant)>>,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
+    /// Who follows which host, and how to announce a change there.
+    followed: Mutex<Vec<(String, OnChange)>>,
     /// Health sessions that are open.
     open: Mutex<Vec<String>>,
 }
@@ -112,6 +114,22 @@ impl Checker for Pretended {
             }
         }
         .boxed()
+    }
+
+    fn follow(
+        &self,
+        endpoint: Arc<Endpoint>,
+        _memory: &Option<String>,
+        changed: OnChange,
+        cancel: CancellationToken,
+    ) -> Option<BoxFuture<'static, ()>> {
+        let inner = Arc::clone(&self.0);
+        let host = endpoint.url.host_str().unwrap().to_owned();
+        let follow = async move {
+            inner.followed.lock().unwrap().push((host, changed));
+            cancel.cancelled().await;
+        };
+        Some(follow.boxed())
     }
 
     fn end(&self, _endpoint: Arc<Endpoint>, memory: Option<String>) -> BoxFuture<'static, ()> {
