@@ -109,16 +109,18 @@ impl Candidate {
                 held.spec.lease_transitions.unwrap_or_default(),
                 held.spec.acquire_time.clone(),
             );
-            match self.write(held.version.clone(), spec).await {
-                Ok(next) => {
+            // From the moment of asking: the server may note the renewal right then.
+            let asked = Instant::now();
+            let left = LEADER_GIVE_UP.saturating_sub(renewed.elapsed());
+            let write = self.write(held.version.clone(), spec);
+            match tokio::time::timeout(left, write).await {
+                Ok(Ok(next)) => {
                     held = next;
-                    renewed = Instant::now();
+                    renewed = asked;
                 }
-                Err(error) if error.is_race() => return Ending::Lost,
-                Err(error) => tracing::warn!(%error, "leader lease not renewed"),
-            }
-            if renewed.elapsed() >= LEADER_GIVE_UP {
-                return Ending::Lost;
+                Ok(Err(error)) if error.is_race() => return Ending::Lost,
+                Ok(Err(error)) => tracing::warn!(%error, "leader lease not renewed"),
+                Err(_) => return Ending::Lost,
             }
         }
     }

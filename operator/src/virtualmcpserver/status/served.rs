@@ -7,7 +7,7 @@ use vmcp_crds::condition::{
     BACKENDS_DISCOVERED, BACKENDS_READY, CONFLICTS_RESOLVED, ConditionStatus, MAX_MESSAGE, READY,
     clip,
 };
-use vmcp_crds::discover::{Backend, Problem};
+use vmcp_crds::discover::Backend;
 use vmcp_crds::phase::{BackendState, VirtualPhase};
 use vmcp_crds::reason::Reason;
 use vmcp_crds::virtualmcpserver::{DiscoveredBackend, VirtualMCPServerStatus};
@@ -47,7 +47,7 @@ pub(super) fn served(
             situation.message.clone(),
         ),
         unknown(BACKENDS_READY),
-        discovered(&facts.gateway.discovery.problems, count),
+        discovered(facts, count),
         unknown(CONFLICTS_RESOLVED),
     ];
     VirtualMCPServerStatus {
@@ -103,7 +103,8 @@ pub(super) fn why_no_gateway(facts: &Facts<'_>) -> String {
     }
 }
 
-fn discovered(problems: &[Problem], count: i32) -> Says {
+fn discovered(facts: &Facts<'_>, count: i32) -> Says {
+    let problems = &facts.gateway.discovery.problems;
     let says = |status, reason, message| Says(BACKENDS_DISCOVERED, status, reason, message);
     if let Some(first) = problems.first() {
         let texts: Vec<&str> = problems.iter().map(|p| p.message.as_str()).collect();
@@ -111,7 +112,12 @@ fn discovered(problems: &[Problem], count: i32) -> Says {
     }
     if count == 0 {
         let message = "spec.backends matches no MCPServer".to_owned();
-        return says(ConditionStatus::False, Reason::NoBackends, message);
+        // Who asks for none may have none; anybody else mistyped a selector.
+        let status = match facts.gateway.spec.min_ready_backends {
+            0 => ConditionStatus::True,
+            _ => ConditionStatus::False,
+        };
+        return says(status, Reason::NoBackends, message);
     }
     says(
         ConditionStatus::True,
