@@ -3,6 +3,7 @@
 mod catalogue;
 mod health;
 mod membership;
+mod whole;
 
 use std::sync::Arc;
 use std::time::Duration;
