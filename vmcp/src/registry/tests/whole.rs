@@ -78,7 +78,7 @@ fn some_probe(seed: &mut u64, snapshot: &Snapshot) -> Option<Event> {
         generation: view.generation,
         outcome: if well { healthy() } else { refused() },
         catalog: well.then(|| {
-            catalog(if scatter(seed) % 2 == 0 {
+            catalog(if scatter(seed).is_multiple_of(2) {
                 &["x"]
             } else {
                 &["x", "y"]
