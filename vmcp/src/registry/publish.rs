@@ -152,7 +152,7 @@ fn unknown(report: &mut Report) {
     report.message = "No configuration yet".to_owned();
     for condition in &mut report.conditions {
         condition.status = Truth::Unknown;
-        condition.reason = "FirstRoundPending";
+        condition.reason = "Pending";
         condition.message.clone_from(&report.message);
     }
 }

@@ -122,7 +122,7 @@ fn verdict(sorted: &[&BackendFacts<'_>], ready: usize, situation: &Situation<'_>
         .all(|backend| backend.observed.state == State::Ready);
     if let Configuration::Broken(why) = situation.configuration {
         let message = sanitise(why, limits::STATUS_TEXT);
-        let truth = (Truth::Unknown, "NotServed");
+        let truth = (Truth::Unknown, "InvalidSpec");
         return row(Phase::Failed, message, truth, (Truth::False, "InvalidSpec"));
     }
     if sorted.is_empty() {
@@ -145,7 +145,7 @@ fn verdict(sorted: &[&BackendFacts<'_>], ready: usize, situation: &Situation<'_>
     }
     if situation.first_round == FirstRound::Pending {
         let message = "Waiting for the first health round".to_owned();
-        let truth = (Truth::Unknown, "FirstRoundPending");
+        let truth = (Truth::Unknown, "Pending");
         return row(Phase::Pending, message, truth, truth);
     }
     if all_well {
@@ -195,7 +195,7 @@ fn discovered(sorted: &[&BackendFacts<'_>], situation: &Situation<'_>) -> Report
         .collect();
     if let Configuration::Broken(why) = situation.configuration {
         let message = sanitise(why, limits::STATUS_TEXT);
-        return condition(KIND, (Truth::Unknown, "NotServed"), message);
+        return condition(KIND, (Truth::Unknown, "InvalidSpec"), message);
     }
     if !missing.is_empty() {
         let message = format!("no MCPServer of this name: {}", listed(&missing));
@@ -210,7 +210,7 @@ fn discovered(sorted: &[&BackendFacts<'_>], situation: &Situation<'_>) -> Report
         };
         return condition(KIND, (status, "NoBackends"), message);
     }
-    condition(KIND, (Truth::True, "AllFound"), String::new())
+    condition(KIND, (Truth::True, "BackendsDiscovered"), String::new())
 }
 
 fn conflicts(situation: &Situation<'_>) -> ReportCondition {
@@ -235,7 +235,7 @@ fn conflicts(situation: &Situation<'_>) -> ReportCondition {
         "hidden until a prefix or another strategy tells them apart: {}",
         listed(&open)
     );
-    condition(KIND, (Truth::False, "UnresolvedConflicts"), message)
+    condition(KIND, (Truth::False, "ConflictsFound"), message)
 }
 
 /// Who is not well and why, for a condition's message.

@@ -90,7 +90,7 @@ fn before_the_first_round_nothing_is_known() {
         &[Ready, Ready],
     ] {
         let report = report(states, &waiting);
-        let truth = (Unknown, "FirstRoundPending");
+        let truth = (Unknown, "Pending");
         assert_row(&report, truth, truth, Phase::Pending);
     }
 }
@@ -182,7 +182,7 @@ fn a_spec_that_cannot_work_is_failed_and_says_why() {
 
     assert_row(
         &report,
-        (Unknown, "NotServed"),
+        (Unknown, "InvalidSpec"),
         (False, "InvalidSpec"),
         Phase::Failed,
     );
@@ -266,7 +266,7 @@ fn a_conflict_is_told_and_changes_nothing_else() {
     };
 
     let (told, report) = with(&conflicts);
-    assert_eq!(told, (False, "UnresolvedConflicts"));
+    assert_eq!(told, (False, "ConflictsFound"));
     assert_eq!(report.phase, Phase::Ready);
     assert!(
         report
