@@ -140,7 +140,8 @@ impl Writer {
     }
 
     /// Turns the entry that our POST left in `managedFields` into one of an apply: an apply
-    /// removes only what an earlier apply owned. Returns the new resource version.
+    /// removes only what an earlier apply owned. Returns the new resource version. The
+    /// apply that follows lets go of the defaults that a POST owns as well.
     async fn adopt<K: Built>(
         &self,
         api: &Api<K>,

@@ -13,6 +13,7 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use operator_kit::{Kit, QUICK, kstatus};
 use serde_json::{Value, json};
+use vmcp_crds::MCPServer;
 use vmcp_tests::eventually::eventually;
 
 fn workload(name: &str) -> Value {
@@ -168,6 +169,24 @@ async fn a_steady_state_writes_nothing() -> Result<()> {
     kit.until_quiet().await?;
 
     let writes = kit.writes_during(Duration::from_secs(10)).await;
+    ensure!(writes.is_empty(), "{writes:#?}");
+    let deployment = kit.until_exists::<Deployment>("mcp-one").await?;
+    let cpu = serde_json::to_value(&deployment)?["spec"]["template"]["spec"]["containers"][0]
+        ["resources"]["requests"]["cpu"]
+        .clone();
+    ensure!(cpu == "500m", "the server did not rewrite it: {cpu}");
+    // A visit that finds everything as it wants it writes nothing either.
+    let visits = kit.visits().await?;
+    let mark = kit.world.plane.audit().mark();
+    kit.annotate::<MCPServer>("one", "example.com/visit")
+        .await?;
+    eventually("a visit", QUICK, || async {
+        ensure!(kit.visits().await? > visits, "none");
+        Ok(())
+    })
+    .await?;
+    kit.until_quiet().await?;
+    let writes = kit.writes_since(&mark);
     ensure!(writes.is_empty(), "{writes:#?}");
 
     kit.restart().await?;

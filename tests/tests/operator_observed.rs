@@ -5,9 +5,16 @@ mod operator_kit;
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
+use futures::TryStreamExt;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::watcher::{Config, Event};
 use operator_kit::{Kit, kstatus, says};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use vmcp_tests::backend::{Backend, Fault, Script};
 use vmcp_tests::eventually::eventually;
 
@@ -155,6 +162,88 @@ async fn without_its_gateway_a_server_is_no_longer_observed() -> Result<()> {
         "{entry}"
     );
     ensure!(kstatus(&aggregate) == "InProgress");
+
+    // R2.8: the entry is the gateway's, and the gateway is long gone.
+    kit.world.delete_server("git").await?;
+    eventually("the entry is gone", Duration::from_secs(5), || async {
+        let object = kit.virtual_object("all").await?;
+        let status = &object["status"];
+        ensure!(status.get("discoveredBackends").is_none(), "{status}");
+        ensure!(
+            status["backends"] == "0/0" && status["toolCount"] == 0,
+            "{status}"
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Every version of the object that the API server shows, until `last` is one of them.
+async fn versions(kit: &Kit, last: impl Fn(&Value) -> bool) -> Result<Vec<Value>> {
+    let events = kube::runtime::watcher(kit.world.virtuals(), Config::default());
+    let mut events = std::pin::pin!(events);
+    let mut seen = Vec::new();
+    while let Some(event) = events.try_next().await? {
+        if let Event::Apply(object) | Event::InitApply(object) = event {
+            let object = serde_json::to_value(object)?;
+            let enough = last(&object["status"]);
+            seen.push(object["status"].clone());
+            if enough {
+                return Ok(seen);
+            }
+        }
+    }
+    bail!("the watch ended")
+}
+
+/// Holds the gateway's Lease as somebody does who has just come.
+async fn take_lease(kit: &Kit) -> Result<()> {
+    let now = MicroTime(Timestamp::now());
+    let spec = json!({ "spec": { "holderIdentity": "silent", "renewTime": now } });
+    let params = PatchParams::default();
+    kit.api::<Lease>()
+        .patch("vmcp-all", &params, &Patch::Merge(spec))
+        .await?;
+    Ok(())
+}
+
+/// Decision 7, Show, hand-over: from the operator's word that the gateway is away until a gateway's
+/// word that all is well, no version of the object lacks a served field.
+#[tokio::test]
+async fn no_field_is_missing_at_any_moment_of_a_hand_back() -> Result<()> {
+    let backend = Backend::start(Script::legacy()).await?;
+    let kit = one_gateway("handback", &backend).await?;
+    let gateway = kit.world.gateway("all").await?;
+    kit.until_virtual("all", "it is Ready", |status| status["phase"] == "Ready")
+        .await?;
+    gateway.program.kill()?;
+    let failed = |status: &Value| status["phase"] == "Failed";
+    let away = timeout(STALE, versions(&kit, failed)).await??;
+    ensure!(!away.is_empty());
+
+    // A gateway that has the Lease and has not written anything yet.
+    take_lease(&kit).await?;
+    let silent = |status: &Value| says(status, "GatewayAvailable") == "True/GatewayAvailable";
+    let mut seen = timeout(STALE, versions(&kit, silent)).await??;
+
+    let back = |status: &Value| {
+        status["phase"] == "Ready" && says(status, "GatewayAvailable") == "True/GatewayAvailable"
+    };
+    let (_gateway, rest) = tokio::join!(
+        kit.world.replica("all", "all-1"),
+        timeout(STALE, versions(&kit, back))
+    );
+
+    seen.extend(rest??);
+    ensure!(seen.len() > 2, "{seen:#?}");
+    for status in &seen {
+        for field in ["phase", "message", "backends", "backendCount", "toolCount"] {
+            ensure!(status.get(field).is_some(), "{field} is missing: {status}");
+        }
+        let count = |field: &str| status[field].as_array().map(Vec::len);
+        ensure!(count("discoveredBackends") == Some(1), "{status}");
+        ensure!(count("conditions") == Some(7), "{status}");
+    }
     Ok(())
 }
 

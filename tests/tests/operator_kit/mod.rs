@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use vmcp_crds::{MCPServer, VirtualMCPServer};
-use vmcp_tests::controlplane::AuditEvent;
+use vmcp_tests::controlplane::{AuditEvent, Mark};
 use vmcp_tests::eventually::eventually;
 use vmcp_tests::stack::{OperatorProcess, World};
 
@@ -167,6 +167,16 @@ impl Kit {
             .await
     }
 
+    /// How often the operator has looked at an MCPServer.
+    pub async fn visits(&self) -> Result<u64> {
+        let text = vmcp_tests::http::get(self.operator.admin, "/metrics")
+            .await?
+            .text();
+        let prefix = "vmcp_operator_reconcile_total{controller=\"mcpserver\",outcome=\"ok\"} ";
+        let line = text.lines().find_map(|line| line.strip_prefix(prefix));
+        Ok(line.context("no such metric")?.parse()?)
+    }
+
     /// Waits until this operator holds the Lease.
     pub async fn until_leads(&self) -> Result<()> {
         eventually("the operator leads", Duration::from_secs(40), || async {
@@ -192,15 +202,17 @@ impl Kit {
 
     /// What the operator wrote within the time, renewals of its Lease apart.
     pub async fn writes_during(&self, time: Duration) -> Vec<AuditEvent> {
-        let audit = self.world.plane.audit();
-        let mark = audit.mark();
+        let mark = self.world.plane.audit().mark();
         // Only time shows that nothing happens.
         tokio::time::sleep(time).await;
-        let ours = format!("system:serviceaccount:{}:", self.world.name());
-        let mut events = audit.since(&mark);
-        events.retain(|event| {
-            event.user.starts_with(&ours) && event.is_write() && event.resource != "leases"
-        });
+        self.writes_since(&mark)
+    }
+
+    /// What the operator wrote since the mark, renewals of its Lease apart.
+    pub fn writes_since(&self, mark: &Mark) -> Vec<AuditEvent> {
+        let ours = format!("system:serviceaccount:{}:vmcp-operator", self.world.name());
+        let mut events = self.world.plane.audit().since(mark);
+        events.retain(|event| event.user == ours && event.is_write() && event.resource != "leases");
         events
     }
 
