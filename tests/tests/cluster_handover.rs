@@ -25,6 +25,36 @@ const SERVED: [&str; 7] = [
     "f:discoveredBackends",
 ];
 
+/// Conditions among the served facts.
+const SERVED_CONDITIONS: [&str; 4] = [
+    "Ready",
+    "BackendsReady",
+    "BackendsDiscovered",
+    "ConflictsResolved",
+];
+
+/// Types of the conditions that a field manager owns.
+async fn conditions_of(world: &World, manager: &str) -> Result<Vec<String>> {
+    let object = world.virtuals().get("all").await?;
+    let managed = object.metadata.managed_fields.unwrap_or_default();
+    let of_manager = managed.into_iter().filter(|entry| {
+        entry.subresource.as_deref() == Some("status") && entry.manager.as_deref() == Some(manager)
+    });
+    let mut types = Vec::new();
+    for entry in of_manager {
+        let fields = entry.fields_v1.map(|fields| fields.0).unwrap_or_default();
+        let conditions = fields["f:status"]["f:conditions"].as_object().cloned();
+        for key in conditions.unwrap_or_default().keys() {
+            if let Some(key) = key.strip_prefix("k:") {
+                let key: Value = serde_json::from_str(key)?;
+                types.extend(key["type"].as_str().map(str::to_owned));
+            }
+        }
+    }
+    ensure!(!types.is_empty(), "{manager} owns no condition");
+    Ok(types)
+}
+
 /// Field managers of the status with the fields that each owns.
 async fn owners(world: &World) -> Result<Vec<(String, BTreeSet<String>)>> {
     let object = world.virtuals().get("all").await?;
@@ -110,6 +140,13 @@ async fn served_facts_pass_from_gateway_to_operator_and_back_without_loss() -> R
                 .filter(|field| fields.contains(**field))
                 .collect();
             ensure!(held.is_empty(), "still held: {held:?}");
+            let conditions = conditions_of(&world, "vmcp-operator").await?;
+            ensure!(
+                !conditions
+                    .iter()
+                    .any(|kind| SERVED_CONDITIONS.contains(&kind.as_str())),
+                "still held: {conditions:?}"
+            );
             Ok(())
         },
     )
@@ -160,14 +197,25 @@ async fn a_lease_given_away_on_sigterm_is_taken_by_the_other_replica() -> Result
             Ok(())
         },
     );
-    let (ended, taken) = tokio::join!(ended, taken);
+    let mut seen = BTreeSet::new();
+    let sampling = async {
+        loop {
+            if let Ok(status) = world.status("all").await {
+                seen.insert(condition(&status, "Ready"));
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (ended, taken) = tokio::select! {
+        both = async { tokio::join!(ended, taken) } => both,
+        () = sampling => (Ok(std::process::ExitStatus::default()), Ok(())),
+    };
 
     taken?;
     ensure!(ended?.success());
-    let status = world.status("all").await?;
     ensure!(
-        condition(&status, "Ready").starts_with("True"),
-        "{status:?}"
+        seen.iter().all(|ready| ready.starts_with("True")) && !seen.is_empty(),
+        "{seen:?}"
     );
     Ok(())
 }

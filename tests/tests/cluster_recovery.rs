@@ -15,6 +15,19 @@ use vmcp_tests::stack::{SOON, World, apply_yaml, condition, entry, remote, virtu
 /// with room for a busy machine.
 const DETECTION: Duration = Duration::from_secs(20);
 
+/// R2.7: one interval of 10 s, jittered, and the time from the first failure to the third.
+const AGREEMENT: Duration = Duration::from_secs(14);
+
+/// How long one of the aggregates `left` and `right` was in a phase before the other.
+async fn apart(world: &World, phase: &str) -> Result<Duration> {
+    let reached = |name: &'static str| async move {
+        world.until_phase(name, phase, SOON).await?;
+        anyhow::Ok(Instant::now())
+    };
+    let (left, right) = tokio::try_join!(reached("left"), reached("right"))?;
+    Ok(left.max(right) - left.min(right))
+}
+
 /// R2.1, R2.3, R2.5, R2.10: everything is applied at once, in the worst order, while no backend
 /// answers well; each comes up later and the aggregate goes Pending, Failed, Degraded, Ready by
 /// itself. R4.7, R4.13: a call fails at once while its backend is away and works when it is back.
@@ -217,13 +230,11 @@ async fn two_aggregates_over_one_backend_agree() -> Result<()> {
     }
 
     backend.stop().await;
-    for name in ["left", "right"] {
-        world.until_phase(name, "Failed", SOON).await?;
-    }
+    let apart = apart(&world, "Failed").await?;
+    ensure!(apart < AGREEMENT, "they disagreed for {apart:?}");
     backend.restart().await?;
-    for name in ["left", "right"] {
-        world.until_phase(name, "Ready", SOON).await?;
-    }
+    let apart = self::apart(&world, "Ready").await?;
+    ensure!(apart < AGREEMENT, "they disagreed for {apart:?}");
     Ok(())
 }
 
