@@ -118,7 +118,8 @@ impl Writer {
         let found = serde_json::to_value(live)?;
         let meta = live.meta();
         let same = fields::contains(&found, &body)
-            && !fields::owns_more(meta, FIELD_MANAGER_OPERATOR, "", &body);
+            && !fields::owns_more(meta, (FIELD_MANAGER_OPERATOR, ""), &found, &body)
+            && fields::owns_all(meta, FIELD_MANAGER_OPERATOR, &body);
         let uid = live.uid().unwrap_or_default();
         if same || self.settled.is_what_we_got(&uid, &body, &found) {
             return Ok((Ensured::Unchanged, None));
@@ -244,7 +245,7 @@ impl Writer {
         let wanted = json!({ "status": status });
         let meta = object.meta();
         let same = fields::contains(&found, &wanted)
-            && !fields::owns_more(meta, FIELD_MANAGER_OPERATOR, "status", &wanted);
+            && !fields::owns_more(meta, (FIELD_MANAGER_OPERATOR, "status"), &found, &wanted);
         if same {
             return Ok(Ensured::Unchanged);
         }

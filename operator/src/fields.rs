@@ -1,9 +1,13 @@
 //! Whether a live object still is what we want it to be, so that a steady state writes
 //! nothing. Pure; works on JSON and on the `managedFields` that the server keeps.
 //!
-//! Two questions: does each field that we want stand there with its value (fields that
-//! the server or others added do not matter), and do we own a field that we no longer
-//! want (only another apply removes it)?
+//! Three questions: does each field that we want stand there with its value (fields that
+//! the server or others added do not matter), do we own a field that we no longer want
+//! (only another apply removes it), and do we still own each one that we want?
+//!
+//! The last two see what the first cannot: a map or a list that the server replaces as a
+//! whole (a selector, tolerations, subjects) has one owner, and its members have none.
+//! What left ours is there still; and whoever adds to it takes it from us.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde_json::{Map, Value};
@@ -25,13 +29,25 @@ const KEYS: &[&str] = &[
     "ip",
 ];
 
+/// Lists whose order means something although their elements have names: a variable may
+/// refer to an earlier one.
+const ORDERED: &[&str] = &["env"];
+
+/// Fields that are the object's name and have no owner.
+const UNOWNED: &[&str] = &["apiVersion", "kind", "name", "namespace"];
+
 /// Whether `live` has every member of `wanted`, with its value.
 #[must_use]
 pub fn contains(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(key, value)| {
-            live.get(key)
-                .map_or_else(|| is_empty(value), |found| contains(found, value))
+            live.get(key).map_or_else(
+                || is_empty(value),
+                |found| {
+                    let ordered = ORDERED.contains(&key.as_str());
+                    contains(found, value) && (!ordered || is_in_order(found, value))
+                },
+            )
         }),
         (Value::Array(live), Value::Array(wanted)) => contains_list(live, wanted),
         _ => live == wanted,
@@ -69,13 +85,44 @@ fn entries<'a>(
     })
 }
 
-/// Whether `manager` owns a field of the object that `wanted` does not have.
+/// Whether `manager` owns a field of `live` that `wanted` does not have, or has less of.
 #[must_use]
-pub fn owns_more(meta: &ObjectMeta, manager: &str, subresource: &str, wanted: &Value) -> bool {
+pub fn owns_more(
+    meta: &ObjectMeta,
+    (manager, subresource): (&str, &str),
+    live: &Value,
+    wanted: &Value,
+) -> bool {
+    sets(meta, manager, subresource).any(|set| !covers(wanted, Some(live), set))
+}
+
+/// Whether `manager` owns every field of the object that `wanted` has.
+#[must_use]
+pub fn owns_all(meta: &ObjectMeta, manager: &str, wanted: &Value) -> bool {
+    sets(meta, manager, "").any(|set| {
+        let members = wanted.as_object().into_iter().flatten();
+        let mut owned = members.filter(|(key, _)| !UNOWNED.contains(&key.as_str()));
+        owned.all(|(key, value)| match (key.as_str(), value.as_object()) {
+            ("metadata", Some(meta)) => {
+                let mut meta = meta
+                    .iter()
+                    .filter(|(key, _)| !UNOWNED.contains(&key.as_str()));
+                let set = set.get("f:metadata").and_then(Value::as_object);
+                meta.all(|(key, value)| set.is_some_and(|set| has_field(set, key, value)))
+            }
+            _ => has_field(set, key, value),
+        })
+    })
+}
+
+fn sets<'a>(
+    meta: &'a ObjectMeta,
+    manager: &str,
+    subresource: &str,
+) -> impl Iterator<Item = &'a Map<String, Value>> {
     entries(meta, manager, subresource)
-        .filter(|entry| entry.operation.as_deref() == Some(APPLY) || subresource.is_empty())
+        .filter(move |entry| entry.operation.as_deref() == Some(APPLY) || subresource.is_empty())
         .filter_map(|entry| entry.fields_v1.as_ref()?.0.as_object())
-        .any(|set| !covers(wanted, set))
 }
 
 /// Whether `manager` owns the field at `path`, written as in `managedFields`.
@@ -114,16 +161,87 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Whether `value` has every field of the set.
-fn covers(value: &Value, set: &Map<String, Value>) -> bool {
+/// Whether `wanted` has every field of the set, and all that is owned as one piece.
+fn covers(wanted: &Value, live: Option<&Value>, set: &Map<String, Value>) -> bool {
     set.iter().all(|(step, below)| {
-        let below = below.as_object();
-        match child(value, step) {
-            Child::Itself => true,
-            Child::Found(child) => below.is_none_or(|below| covers(child, below)),
-            Child::Missing => false,
+        let wanted = match child(wanted, step) {
+            Child::Itself => return true,
+            Child::Missing => return false,
+            Child::Found(wanted) => wanted,
+        };
+        let live = match live.map(|live| child(live, step)) {
+            Some(Child::Found(live)) => Some(live),
+            _ => None,
+        };
+        match below.as_object() {
+            Some(below) if !below.is_empty() => covers(wanted, live, below),
+            _ => live.is_none_or(|live| is_equal(live, wanted)),
         }
     })
+}
+
+/// Whether the set has the field `key` with all of its value.
+fn has_field(set: &Map<String, Value>, key: &str, value: &Value) -> bool {
+    let own = set.get(&format!("f:{key}"));
+    own.map_or_else(|| is_empty(value), |own| has_all(own, value))
+}
+
+fn has_all(set: &Value, value: &Value) -> bool {
+    // Owned as one piece.
+    let Some(set) = set.as_object().filter(|set| !set.is_empty()) else {
+        return true;
+    };
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .all(|(key, value)| has_field(set, key, value)),
+        Value::Array(elements) => elements.iter().all(|element| has_element(set, element)),
+        _ => true,
+    }
+}
+
+fn has_element(set: &Map<String, Value>, element: &Value) -> bool {
+    set.iter().any(|(step, below)| match step.split_once(':') {
+        Some(("k", keys)) => {
+            parsed(keys).is_some_and(|keys| has_keys(element, &keys) && has_all(below, element))
+        }
+        Some(("v", text)) => parsed(text).as_ref() == Some(element),
+        Some(("i", _)) => true,
+        _ => false,
+    })
+}
+
+/// Equal, but for empty members.
+fn is_equal(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => {
+            let nothing_more = live
+                .iter()
+                .all(|(key, value)| is_empty(value) || wanted.contains_key(key));
+            let mut members = wanted.iter();
+            nothing_more
+                && members.all(|(key, value)| {
+                    live.get(key)
+                        .map_or_else(|| is_empty(value), |found| is_equal(found, value))
+                })
+        }
+        (Value::Array(live), Value::Array(wanted)) => {
+            let mut pairs = live.iter().zip(wanted);
+            live.len() == wanted.len() && pairs.all(|(live, wanted)| is_equal(live, wanted))
+        }
+        _ => live == wanted,
+    }
+}
+
+/// Whether the wanted names come in the wanted order; others' may stand between them.
+fn is_in_order(live: &Value, wanted: &Value) -> bool {
+    let (Value::Array(live), Value::Array(wanted)) = (live, wanted) else {
+        return true;
+    };
+    let mut rest = live.iter();
+    wanted
+        .iter()
+        .all(|wanted| rest.any(|found| found.get("name") == wanted.get("name")))
 }
 
 enum Child<'a> {
@@ -148,10 +266,14 @@ fn element<'a>(
     text: &str,
     matches: fn(&Value, &Value) -> bool,
 ) -> Option<&'a Value> {
-    let wanted: Value = serde_json::from_str(text).ok()?;
+    let wanted = parsed(text)?;
     list.as_array()?
         .iter()
         .find(|element| matches(element, &wanted))
+}
+
+fn parsed(text: &str) -> Option<Value> {
+    serde_json::from_str(text).ok()
 }
 
 /// The server fills in defaulted keys (a port's protocol), so one that we left out agrees.
@@ -163,77 +285,5 @@ fn has_keys(element: &Value, keys: &Value) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
-        FieldsV1, ManagedFieldsEntry, ObjectMeta,
-    };
-    use serde_json::{Value, json};
-
-    use super::{APPLY, UPDATE, contains, owns_more, position_of_update};
-
-    fn managed(operation: &str, fields: Value) -> ObjectMeta {
-        ObjectMeta {
-            managed_fields: Some(vec![ManagedFieldsEntry {
-                manager: Some("me".to_owned()),
-                operation: Some(operation.to_owned()),
-                fields_v1: Some(FieldsV1(fields)),
-                ..ManagedFieldsEntry::default()
-            }]),
-            ..ObjectMeta::default()
-        }
-    }
-
-    /// Show: a steady state writes nothing.
-    #[test]
-    fn what_the_server_and_others_added_makes_no_difference() {
-        let wanted = json!({"spec": {"replicas": 1, "containers": [
-            {"name": "server", "ports": [{"containerPort": 80}], "env": []}]}});
-        let live = json!({"metadata": {"uid": "1"}, "spec": {"replicas": 1, "paused": false,
-            "containers": [{"name": "sidecar"}, {"name": "server", "tty": false,
-                "ports": [{"containerPort": 80, "protocol": "TCP"}]}]}});
-
-        assert!(contains(&live, &wanted));
-    }
-
-    /// Build 4: drift in what we want is seen, whoever caused it.
-    #[test]
-    fn a_changed_value_a_lost_element_and_another_order_of_a_plain_list_differ() {
-        let wanted = json!({"args": ["a", "b"], "env": [{"name": "X", "value": "1"}]});
-
-        let changed = json!({"args": ["a", "b"], "env": [{"name": "X", "value": "2"}]});
-        let lost = json!({"args": ["a", "b"], "env": []});
-        let turned = json!({"args": ["b", "a"], "env": [{"name": "X", "value": "1"}]});
-
-        for live in [changed, lost, turned] {
-            assert!(!contains(&live, &wanted), "{live}");
-        }
-    }
-
-    /// Build 4: a field that is no longer wanted is removed, which takes an apply.
-    #[test]
-    fn an_owned_field_that_is_no_longer_wanted_is_noticed() {
-        let meta = managed(
-            APPLY,
-            json!({"f:spec": {"f:a": {}, "f:ports": {
-                "k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}}}}),
-        );
-        let same = json!({"spec": {"a": 1, "ports": [{"port": 80}]}});
-        let less = json!({"spec": {"ports": [{"port": 80}]}});
-        let moved = json!({"spec": {"a": 1, "ports": [{"port": 81}]}});
-
-        assert!(!owns_more(&meta, "me", "", &same));
-        assert!(owns_more(&meta, "me", "", &less));
-        assert!(owns_more(&meta, "me", "", &moved));
-        assert!(!owns_more(&meta, "another", "", &less));
-    }
-
-    /// Build 4: what a POST made is taken over before the first apply.
-    #[test]
-    fn the_entry_that_a_post_left_is_found() {
-        assert_eq!(
-            position_of_update(&managed(UPDATE, json!({})), "me"),
-            Some(0)
-        );
-        assert_eq!(position_of_update(&managed(APPLY, json!({})), "me"), None);
-    }
-}
+#[path = "fields_tests.rs"]
+mod tests;

@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use crate::limits::SETTLED_MAX;
 
+/// Annotations in which the Deployment controller notes its revision.
+const CONTROLLERS_NOTES: &str = "deployment.kubernetes.io/";
+
 /// By UID. Lost at a restart: one apply without effect per object then.
 #[derive(Debug, Default)]
 pub struct Settled {
@@ -56,13 +59,14 @@ fn lasting(object: &Value) -> Value {
         members.remove("status");
     }
     if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        for member in [
-            "resourceVersion",
-            "managedFields",
-            "generation",
-            "annotations",
-        ] {
+        for member in ["resourceVersion", "managedFields", "generation"] {
             meta.remove(member);
+        }
+        if let Some(notes) = meta.get_mut("annotations").and_then(Value::as_object_mut) {
+            notes.retain(|key, _| !key.starts_with(CONTROLLERS_NOTES));
+            if notes.is_empty() {
+                meta.remove("annotations");
+            }
         }
     }
     object
@@ -98,5 +102,22 @@ mod tests {
         assert!(!settled.is_what_we_got("2", &wanted, &live("1", 1)));
         let other = json!({"spec": {"replicas": 1, "cpu": "0.6"}});
         assert!(!settled.is_what_we_got("1", &other, &live("1", 1)));
+    }
+    /// Build 4: drift in an annotation is seen; what the Deployment controller notes is none.
+    #[test]
+    fn only_the_annotations_of_the_deployment_controller_change_by_themselves() {
+        let settled = Settled::default();
+        let wanted = json!({"cpu": "0.5"});
+        let with = |annotations: Value| {
+            let mut object = live("1", 1);
+            object["metadata"]["annotations"] = annotations;
+            object
+        };
+        settled.note("1".to_owned(), &wanted, &live("1", 1));
+
+        let noted = with(json!({"deployment.kubernetes.io/revision": "1"}));
+        assert!(settled.is_what_we_got("1", &wanted, &noted));
+        let drifted = with(json!({"example.com/ours": "changed"}));
+        assert!(!settled.is_what_we_got("1", &wanted, &drifted));
     }
 }
