@@ -9,6 +9,7 @@ mod detection;
 mod garbage;
 mod kit;
 mod removal;
+mod renewals;
 mod repeats;
 mod sessions;
 mod strangers;

@@ -32,6 +32,10 @@ const RETRY_OVERLOADED: Duration = Duration::from_secs(1);
 pub type Events = mpsc::Sender<Result<UpstreamEvent, UpstreamError>>;
 pub type Started = oneshot::Sender<Result<(), UpstreamError>>;
 
+/// How often a call may change its session. Once for a refusal (T18), and as often again where
+/// other calls of its client renewed theirs before this one was sent.
+const RENEWALS: usize = 3;
+
 /// A call under way.
 #[derive(Debug)]
 pub struct Call {
@@ -41,6 +45,9 @@ pub struct Call {
     pub(super) allowed: Duration,
     pub(super) events: Events,
     pub(super) started: Option<Started>,
+    /// The session of the client, claimed before the call waits for its place: a client that ends
+    /// meanwhile then ends this one too, and none is opened that nobody would end (T7).
+    claimed: Option<Arc<Cell>>,
     /// The exclusive session of a modern client, until it is given back or ended.
     lease: Option<Arc<Cell>>,
 }
@@ -56,6 +63,8 @@ pub(super) enum Broken {
     Gone,
     /// The backend was removed.
     Stopped,
+    /// The session was ended before the call was sent in it.
+    Ended,
 }
 
 impl Call {
@@ -68,7 +77,11 @@ impl Call {
     ) -> Self {
         let deadline = Instant::from_std(request.deadline);
         let allowed = deadline.saturating_duration_since(Instant::now());
+        let of_client = matches!(request.scope, SessionScope::Client(_));
+        let claimed = (of_client && request.target.dialect.is_some_and(keeps_sessions))
+            .then(|| slot.session(&request.scope));
         Self {
+            claimed,
             slot,
             request,
             deadline,
@@ -109,31 +122,38 @@ impl Call {
                 self.doing(),
             ))));
         };
-        let answer = match (dialect.era, dialect.sessions) {
-            (Era::Modern, _) => self.over_http(dialect, Route::Modern).await,
-            (Era::Legacy, SessionMode::Stateless) if dialect.wire == Wire::StreamableHttp => {
-                self.over_http(dialect, Route::Legacy(None)).await
-            }
-            (Era::Legacy, _) => return self.in_session(dialect).await,
+        if keeps_sessions(dialect) {
+            return self.in_session(dialect).await;
+        }
+        let route = match dialect.era {
+            Era::Modern => Route::Modern,
+            Era::Legacy => Route::Legacy(None),
         };
+        let answer = self.over_http(dialect, route).await;
         let answer = answer.or_else(own_error)?;
         self.deliver(answer).await
     }
 
-    /// In the session of the client or of a lease, renewed once if the backend forgot it.
+    /// In the session of the client or of a lease, renewed if the backend forgot it.
     async fn in_session(&mut self, dialect: Dialect) -> Result<CallOutcome, Broken> {
-        let scope = self.request.scope.clone();
-        let mut cell = self.slot.session(&scope);
+        let claimed = self.claimed.take();
+        let mut cell = claimed.unwrap_or_else(|| self.slot.session(&self.request.scope));
         self.hold(&cell);
         let mut answer = self.within(dialect, &cell).await;
-        if let Err(Broken::Wire(WireError::Refused(refusal))) = &answer
-            && self.is_lost(refusal, dialect, &cell).await
-        {
-            tracing::debug!(backend = %self.slot.id, status = refusal.status, "upstream session lost");
-            let new = self.slot.renewed(&scope, &cell);
-            cell.end(&self.slot.endpoint, &self.slot.tls).await;
-            cell = new;
-            self.hold(&cell);
+        let mut refused = false;
+        for _ in 0..RENEWALS {
+            let again = match &answer {
+                Err(Broken::Ended) => true,
+                Err(Broken::Wire(WireError::Refused(refusal))) if !refused => {
+                    refused = self.is_lost(refusal, &cell).await;
+                    refused
+                }
+                _ => false,
+            };
+            if !again {
+                break;
+            }
+            cell = self.renew(&cell).await?;
             answer = self.within(dialect, &cell).await;
         }
         if answer.is_ok() {
@@ -141,6 +161,15 @@ impl Call {
         }
         let answer = answer.or_else(own_error)?;
         self.deliver(answer).await
+    }
+
+    async fn renew(&mut self, lost: &Arc<Cell>) -> Result<Arc<Cell>, Broken> {
+        tracing::debug!(backend = %self.slot.id, "upstream session lost");
+        let new = self.slot.renewed(&self.request.scope, lost);
+        lost.end(&self.slot.endpoint, &self.slot.tls).await;
+        let new = new.ok_or(Broken::Ended)?;
+        self.hold(&new);
+        Ok(new)
     }
 
     fn hold(&mut self, cell: &Arc<Cell>) {
@@ -179,25 +208,26 @@ impl Call {
         }
     }
 
-    /// T18: 404 is a lost session; 400 is one only if the session does not answer a ping either.
-    async fn is_lost(&self, refusal: &Refusal, dialect: Dialect, cell: &Arc<Cell>) -> bool {
-        let Ok(Opened::Http {
+    /// T18: 404 is a lost session; 400 is one only if the session does not answer a ping either. A
+    /// session that another call found lost already is not asked again.
+    async fn is_lost(&self, refusal: &Refusal, cell: &Arc<Cell>) -> bool {
+        let Some(Opened::Http {
             id: Some(id),
             version,
-        }) = cell
-            .get(&self.slot.endpoint, &self.slot.tls, dialect, self.deadline)
-            .await
+        }) = cell.peek()
         else {
             return false;
         };
         match refusal.status {
             404 => true,
+            400 if cell.is_ended() => true,
             400 => {
                 let voice = Voice::Legacy {
                     version: *version,
                     session: Some(id),
                 };
-                !self.ping(voice).await
+                // Looked at again: its end may have overtaken the ping.
+                !self.ping(voice).await || cell.is_ended()
             }
             _ => false,
         }
@@ -230,6 +260,10 @@ impl Call {
             Ok(learnt) => return Some(learnt),
             Err(Broken::Gone) => return Some(CallOutcome::Cancelled),
             Err(Broken::Stopped) => (UpstreamError::Unavailable(stopped(doing.as_doing())), None),
+            Err(Broken::Ended) => (
+                UpstreamError::Unavailable(session_ended(doing.as_doing())),
+                None,
+            ),
             Err(Broken::Unasked(error)) => (error, None),
             Err(Broken::Failed(error)) => {
                 let learnt = learnt_from(&error);
@@ -261,7 +295,7 @@ impl Call {
 
     fn not_open(&self, error: OpenError) -> Broken {
         let failure = match error {
-            OpenError::Ended => return Broken::Stopped,
+            OpenError::Ended => return Broken::Ended,
             OpenError::Wire(error) => {
                 verdict::failure(Doing::INITIALIZE, &error, &self.slot.endpoint.url)
             }
@@ -356,6 +390,21 @@ fn undetected(doing: Doing<'_>) -> ProbeFailure {
         ProbeReason::ProtocolError,
         None,
         "the backend has not been understood yet",
+    )
+}
+
+/// Does a backend of this kind know its clients by a session?
+fn keeps_sessions(dialect: Dialect) -> bool {
+    dialect.era == Era::Legacy
+        && (dialect.sessions == SessionMode::Stateful || dialect.wire == Wire::Sse)
+}
+
+fn session_ended(doing: Doing<'_>) -> ProbeFailure {
+    verdict::failed(
+        doing,
+        ProbeReason::Stopped,
+        None,
+        "the client ended its session",
     )
 }
 

@@ -42,6 +42,8 @@ const END_WITHIN: Duration = Duration::from_secs(2);
 pub struct Cell {
     opened: OnceCell<Opened>,
     ended: AtomicBool,
+    /// The backend was told, or is being told.
+    told: AtomicBool,
 }
 
 /// An open session.
@@ -70,7 +72,8 @@ impl Cell {
     /// others never.
     ///
     /// # Errors
-    /// Nothing is remembered of a failure: the next call tries again.
+    /// `Ended` once the owner ended it. Nothing is remembered of another failure: the next call
+    /// tries again.
     pub async fn get(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -78,17 +81,32 @@ impl Cell {
         dialect: Dialect,
         deadline: Instant,
     ) -> Result<&Opened, OpenError> {
+        if self.is_ended() {
+            return Err(OpenError::Ended);
+        }
         let deadline = deadline.min(Instant::now() + OPEN_WITHIN);
         let opened = self
             .opened
             .get_or_try_init(|| open(endpoint, tls, dialect, deadline))
             .await?;
         // Both sides set their flag before they look at the other's, so one of them ends it.
-        if self.ended.load(Ordering::SeqCst) {
-            end(opened, endpoint, tls).await;
+        if self.is_ended() {
+            self.tell_once(opened, endpoint, tls).await;
             return Err(OpenError::Ended);
         }
         Ok(opened)
+    }
+
+    /// The session as it was opened, whether or not it was ended since.
+    #[must_use]
+    pub fn peek(&self) -> Option<&Opened> {
+        self.opened.get()
+    }
+
+    /// Its owner let go of it.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// The stream, where there is one, has not ended.
@@ -100,10 +118,17 @@ impl Cell {
         }
     }
 
-    /// Ends the session at the backend; a failure changes nothing here (R4.3).
+    /// Ends the session at the backend; a failure changes nothing here (R4.3). Idempotent: the
+    /// backend hears of it once.
     pub async fn end(&self, endpoint: &Endpoint, tls: &Trust) {
         self.ended.store(true, Ordering::SeqCst);
         if let Some(opened) = self.opened.get() {
+            self.tell_once(opened, endpoint, tls).await;
+        }
+    }
+
+    async fn tell_once(&self, opened: &Opened, endpoint: &Endpoint, tls: &Trust) {
+        if !self.told.swap(true, Ordering::SeqCst) {
             end(opened, endpoint, tls).await;
         }
     }

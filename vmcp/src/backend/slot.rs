@@ -129,19 +129,20 @@ impl Slot {
     }
 
     /// A session in place of one that the backend forgot. Calls of the same client that noticed at
-    /// the same time get the same new one.
+    /// the same time get the same new one; `None` where the client ended its session meanwhile, for
+    /// nobody would end another.
     #[must_use]
-    pub fn renewed(&self, scope: &SessionScope, lost: &Arc<Cell>) -> Arc<Cell> {
+    pub fn renewed(&self, scope: &SessionScope, lost: &Arc<Cell>) -> Option<Arc<Cell>> {
         match scope {
             SessionScope::Client(client) => {
                 let mut clients = guard(&self.clients);
-                let cell = clients.entry(Arc::clone(client)).or_default();
+                let cell = clients.get_mut(client)?;
                 if Arc::ptr_eq(cell, lost) {
                     *cell = Arc::default();
                 }
-                Arc::clone(cell)
+                Some(Arc::clone(cell))
             }
-            SessionScope::Lease => Arc::default(),
+            SessionScope::Lease => Some(Arc::default()),
         }
     }
 
