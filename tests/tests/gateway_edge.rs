@@ -187,6 +187,50 @@ async fn a_slow_head_is_cut_off() -> Result<()> {
     Ok(())
 }
 
+/// The clock of a head ends with its request: an idle connection is kept and can be used again.
+#[tokio::test]
+async fn an_idle_connection_outlives_the_clock_of_its_last_head() -> Result<()> {
+    let (_backend, local) = running().await?;
+    let listen = local.gateway.listen;
+    let mut stream = TcpStream::connect(listen).await?;
+    let request = format!(
+        "POST /mcp HTTP/1.1\r\nhost: {listen}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{}",
+        ping().len(),
+        String::from_utf8(ping())?,
+    );
+
+    for pause in [7, 0] {
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = vec![0_u8; 4096];
+        let length = timeout(SOON, stream.read(&mut answer)).await??;
+        let text = String::from_utf8_lossy(&answer[..length]).into_owned();
+        ensure!(
+            text.starts_with("HTTP/1.1 400"),
+            "no session, but an answer: {text}"
+        );
+        // why: the claim is about time alone: longer than the 5 s that a head may take.
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+    }
+    Ok(())
+}
+
+/// What was refused is counted as refused.
+#[tokio::test]
+async fn errors_are_not_counted_as_ok() -> Result<()> {
+    let (_backend, local) = running().await?;
+    let client = LegacyClient::open(local.gateway.listen).await?;
+
+    client
+        .post(&json!({ "jsonrpc": "2.0", "id": 1, "method": "no/such" }))
+        .await?;
+    let metrics = plain::get(local.gateway.admin, "/metrics").await?.text();
+
+    let counted = r#"vmcp_requests_total{method="other",backend="none",code="rpc_other"} 1"#;
+    ensure!(metrics.contains(counted), "{metrics}");
+    Ok(())
+}
+
 /// What is no endpoint or no method says so, in JSON-RPC where a client can show it.
 #[tokio::test]
 async fn wrong_paths_methods_and_messages_are_told() -> Result<()> {

@@ -49,24 +49,28 @@ impl Gateway {
         let started = Instant::now();
         if request.method == method::INITIALIZE {
             let answer = self.initialize(request);
-            self.record(&request.method, RequestKind::Other, started);
+            self.record(&request.method, RequestKind::Other, &answer, started);
             return answer;
         }
-        let session = match self.session(facts) {
+        let admitted = self
+            .session(facts)
+            .and_then(|session| check_version(facts, &request.id).map(|()| session));
+        let session = match admitted {
             Ok(session) => session,
-            Err(answer) => return answer,
+            Err(answer) => {
+                self.record(&request.method, RequestKind::Other, &answer, started);
+                return answer;
+            }
         };
-        if let Err(answer) = check_version(facts, &request.id) {
-            return answer;
-        }
         match &*request.method {
             method::PING => {
-                self.record(&request.method, RequestKind::Other, started);
-                Answer::result(&request.id, "{}")
+                let answer = Answer::result(&request.id, "{}");
+                self.record(&request.method, RequestKind::Other, &answer, started);
+                answer
             }
             method::TOOLS_LIST => {
                 let answer = self.list_tools(Era::Legacy, request);
-                self.record(&request.method, RequestKind::List, started);
+                self.record(&request.method, RequestKind::List, &answer, started);
                 answer
             }
             method::TOOLS_CALL => {
@@ -75,19 +79,17 @@ impl Gateway {
                     era: Era::Legacy,
                     scope: SessionScope::Client(Arc::clone(&session.id)),
                     accepts: facts.accepts,
-                    capabilities: session
-                        .claims
-                        .client_capabilities_raw
-                        .as_deref()
-                        .map(Arc::from),
+                    // No request of a backend is relayed to this client, so none may be asked for.
+                    capabilities: None,
                     info: session.claims.client_info_raw.as_deref().map(Arc::from),
                     cancel: Some(guard),
                 };
                 self.call_tool(caller, request, started).await
             }
             other => {
-                self.record(other, RequestKind::Other, started);
-                Answer::error(200, &request.id, &method_not_found(other))
+                let answer = Answer::error(200, &request.id, &method_not_found(other));
+                self.record(other, RequestKind::Other, &answer, started);
+                answer
             }
         }
     }
@@ -167,12 +169,18 @@ impl Gateway {
         }
     }
 
-    pub(super) fn record(&self, method: &str, kind: RequestKind, started: Instant) {
+    pub(super) fn record(
+        &self,
+        method: &str,
+        kind: RequestKind,
+        answer: &Answer,
+        started: Instant,
+    ) {
         self.meter.record(&RequestRecord {
             method: known_method(method),
             kind,
             backend: None,
-            code: "ok",
+            code: if answer.is_error() { "rpc_other" } else { "ok" },
             took: started.elapsed(),
         });
     }

@@ -39,6 +39,8 @@ pub enum Answer {
         body: Bytes,
         session: Option<Box<str>>,
     },
+    /// One JSON-RPC error.
+    Error { status: u16, body: Bytes },
     /// No body: 202 for notifications, 204 for an ended session.
     Empty { status: u16 },
     /// A stream that ends with the response, or never for a listener.
@@ -48,7 +50,7 @@ pub enum Answer {
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Json { status, body, .. } => {
+            Self::Json { status, body, .. } | Self::Error { status, body } => {
                 write!(f, "Json({status}, {})", String::from_utf8_lossy(body))
             }
             Self::Empty { status } => write!(f, "Empty({status})"),
@@ -73,10 +75,12 @@ impl Answer {
     #[must_use]
     pub fn error(status: u16, id: &RequestId, error: &RpcError) -> Self {
         let body = jsonrpc::write_error(id, error).into();
-        Self::Json {
-            status,
-            body,
-            session: None,
-        }
+        Self::Error { status, body }
+    }
+
+    /// It tells the client that something is wrong.
+    #[must_use]
+    pub const fn is_error(&self) -> bool {
+        matches!(self, Self::Error { .. })
     }
 }

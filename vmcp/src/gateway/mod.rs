@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use vmcp_core::jsonrpc::{self, Message, RequestId};
@@ -34,6 +35,9 @@ use session::{Sessions, unix_now};
 
 /// How often idle and expired sessions are looked for; small against the idle time of ten minutes.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
+
+/// Upstream sessions that are ended at a time: a hung backend must not hold up the others.
+const ENDING: usize = 64;
 
 /// The gateway, without its sockets.
 #[derive(Debug)]
@@ -117,9 +121,14 @@ impl Gateway {
                 () = self.stopping.cancelled() => return,
                 () = tokio::time::sleep(SWEEP_EVERY) => {}
             }
-            for id in self.sessions.sweep(unix_now()) {
-                self.port.end_session(id).await;
-            }
+            let gone = futures::stream::iter(self.sessions.sweep(unix_now()));
+            gone.for_each_concurrent(ENDING, |id| async move {
+                // A client that came back meanwhile has its upstream sessions still.
+                if !self.sessions.is_live(&id) {
+                    self.port.end_session(id).await;
+                }
+            })
+            .await;
             self.meter.sessions(self.sessions.count());
         }
     }

@@ -3,6 +3,7 @@
 //! Owns the per-request envelope: which headers and `_meta` members must be there and agree, in
 //! the order in which the specification rejects, and the dispatch by method. No session, no state.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::value::RawValue;
@@ -49,16 +50,21 @@ impl Gateway {
         let started = Instant::now();
         let envelope = match check(facts, request) {
             Ok(envelope) => envelope,
-            Err((status, error)) => return Answer::error(status, &request.id, &error),
+            Err((status, error)) => {
+                let answer = Answer::error(status, &request.id, &error);
+                self.record(&request.method, RequestKind::Other, &answer, started);
+                return answer;
+            }
         };
         match &*request.method {
             method::SERVER_DISCOVER => {
-                self.record(&request.method, RequestKind::Other, started);
-                Answer::result(&request.id, &self.discover_result())
+                let answer = Answer::result(&request.id, &self.discover_result());
+                self.record(&request.method, RequestKind::Other, &answer, started);
+                answer
             }
             method::TOOLS_LIST => {
                 let answer = self.list_tools(Era::Modern, request);
-                self.record(&request.method, RequestKind::List, started);
+                self.record(&request.method, RequestKind::List, &answer, started);
                 answer
             }
             method::TOOLS_CALL => {
@@ -66,19 +72,21 @@ impl Gateway {
                     era: Era::Modern,
                     scope: SessionScope::Lease,
                     accepts: facts.accepts,
-                    capabilities: envelope.client_capabilities_raw.map(Into::into),
+                    capabilities: envelope.client_capabilities_raw.map(relayed),
                     info: envelope.client_info_raw.map(Into::into),
                     cancel: None,
                 };
                 self.call_tool(caller, request, started).await
             }
             method::SUBSCRIPTIONS_LISTEN => {
-                self.record(&request.method, RequestKind::Other, started);
-                watch::listen(self.snapshots.clone(), request, self.stopping.clone())
+                let answer = watch::listen(self.snapshots.clone(), request, self.stopping.clone());
+                self.record(&request.method, RequestKind::Other, &answer, started);
+                answer
             }
             other => {
-                self.record(other, RequestKind::Other, started);
-                Answer::error(404, &request.id, &method_not_found(other))
+                let answer = Answer::error(404, &request.id, &method_not_found(other));
+                self.record(other, RequestKind::Other, &answer, started);
+                answer
             }
         }
     }
@@ -91,6 +99,12 @@ impl Gateway {
 
 pub(super) fn invalid_request(text: impl Into<String>) -> RpcError {
     RpcError::new(code::INVALID_REQUEST, text)
+}
+
+/// What the client can do, without the extensions: none of them is relayed, so a backend must not
+/// answer in terms of one.
+fn relayed(capabilities: &str) -> Arc<str> {
+    raw::without_members(capabilities, &["extensions"]).into()
 }
 
 /// The envelope of a request, or the status and error that the specification asks for.

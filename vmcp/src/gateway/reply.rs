@@ -4,12 +4,11 @@
 //! or one typed error. A modern client that goes away cancels its call; a legacy client's
 //! disconnection does not, so what is left of the call is drained in the background.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
+use vmcp_core::health::{ProbeFailure, ProbeReason, Step};
 use vmcp_core::jsonrpc::{self, RequestId, RpcError};
 use vmcp_core::limits;
 use vmcp_core::mcp::Era;
@@ -19,6 +18,7 @@ use super::adapt;
 use super::call::{CallMeter, Caller, error_code, to_rpc};
 use super::message::{Accepts, Answer, Messages};
 use super::port::{UpstreamError, UpstreamEvent, UpstreamEvents};
+use super::session::CallGuard;
 use crate::snapshot::BackendView;
 
 type Sent = BoxFuture<'static, Result<UpstreamEvents, UpstreamError>>;
@@ -92,13 +92,6 @@ impl Reply {
     }
 
     async fn next(&mut self, silence: Option<Instant>) -> Next {
-        let cancelled = self.caller.cancel.as_ref().map(|guard| guard.token.clone());
-        let cancelled = async move {
-            match cancelled {
-                Some(token) => token.cancelled().await,
-                None => std::future::pending().await,
-            }
-        };
         let silent = async move {
             match silence {
                 Some(at) => tokio::time::sleep_until(at).await,
@@ -108,7 +101,7 @@ impl Reply {
         tokio::select! {
             biased;
             event = self.source.event() => Next::Event(event),
-            () = cancelled => Next::Cancelled,
+            () = cancellation(self.caller.cancel.as_ref()) => Next::Cancelled,
             () = silent => Next::Silent,
         }
     }
@@ -179,7 +172,12 @@ impl Source {
         match self {
             Self::Running(events) => match events.recv().await {
                 Some(event) => event,
-                None => Err(UpstreamError::Timeout(Duration::ZERO)),
+                None => Err(UpstreamError::Unavailable(ProbeFailure {
+                    reason: ProbeReason::ConnectionLost,
+                    step: Step::Call,
+                    http_status: None,
+                    message: "the call ended without an answer".to_owned(),
+                })),
             },
             Self::Starting(_) | Self::Done => std::future::pending().await,
         }
@@ -187,31 +185,38 @@ impl Source {
 }
 
 impl Drop for Reply {
-    /// A legacy client that goes away has not cancelled: the call runs to its end.
+    /// A legacy client that goes away has not cancelled: the call runs to its end, keeps its
+    /// session busy, and can still be cancelled by notification.
     fn drop(&mut self) {
-        let source = std::mem::replace(&mut self.source, Source::Done);
-        let cancelled = self
-            .caller
-            .cancel
+        let mut source = std::mem::replace(&mut self.source, Source::Done);
+        let guard = self.caller.cancel.take();
+        let cancelled = guard
             .as_ref()
             .is_some_and(|guard| guard.token.is_cancelled());
         if self.caller.era == Era::Modern || cancelled || matches!(source, Source::Done) {
             return;
         }
-        let deadline = self
-            .view
-            .endpoint
-            .as_ref()
-            .map(|endpoint| endpoint.call_timeout);
+        let endpoint = self.view.endpoint.as_ref();
+        let deadline = endpoint.map(|endpoint| endpoint.call_timeout);
         if let (Some(deadline), Ok(runtime)) = (deadline, tokio::runtime::Handle::try_current()) {
             runtime.spawn(async move {
-                let mut source = source;
                 let drain = async {
                     while let Ok(UpstreamEvent::Notification(_)) = source.event().await {}
                 };
-                // The port has its own deadline; this one only bounds a port that forgot it.
-                let _ = tokio::time::timeout(deadline, drain).await;
+                tokio::select! {
+                    // The port has its own deadline; this one only bounds a port that forgot it.
+                    _ = tokio::time::timeout(deadline, drain) => {}
+                    () = cancellation(guard.as_ref()) => {}
+                }
             });
         }
+    }
+}
+
+/// Resolves when the client cancels; never where it cannot.
+async fn cancellation(guard: Option<&CallGuard>) {
+    match guard {
+        Some(guard) => guard.token.cancelled().await,
+        None => std::future::pending().await,
     }
 }

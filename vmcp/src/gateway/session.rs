@@ -4,7 +4,7 @@
 //! carries its own claims, so it outlives the table entry: idle expiry ends upstream state, not the
 //! id. Never trusts an id that it cannot open, and never says why it could not (T10: 404, always).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,12 @@ use vmcp_core::session::SessionClaims;
 
 /// Bytes of an AES-256-GCM key.
 const KEY_LEN: usize = 32;
+
+/// Characters of an id that hold its nonce: 12 bytes in base64.
+const NONCE_TEXT: usize = NONCE_LEN / 3 * 4;
+
+/// Deleted ids that are remembered: a day of one deletion a second.
+const MAX_TOMBSTONES: usize = 86_400;
 
 /// Longest id that is looked at: claims are bounded, anything longer was not minted here.
 const MAX_ID_LEN: usize = 2 * limits::SESSION_CLAIMS;
@@ -144,13 +150,52 @@ impl Drop for CallGuard {
     }
 }
 
+/// What is remembered of a deleted id: its nonce, which is drawn anew for each.
+type Nonce64 = [u8; NONCE_TEXT];
+
+/// Deleted ids until they would have expired. Bounded: the oldest goes first, and an id that was
+/// forgotten opens an empty session again, nothing else.
+#[derive(Debug, Default)]
+struct Tombstones {
+    known: HashSet<Nonce64>,
+    by_age: VecDeque<(Nonce64, u64)>,
+}
+
+impl Tombstones {
+    fn bury(&mut self, id: &str, expires: u64) {
+        let Some(key) = nonce_of(id) else { return };
+        if self.known.insert(key) {
+            self.by_age.push_back((key, expires));
+        }
+        if self.by_age.len() > MAX_TOMBSTONES
+            && let Some((oldest, _)) = self.by_age.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    fn holds(&self, id: &str) -> bool {
+        nonce_of(id).is_some_and(|key| self.known.contains(&key))
+    }
+
+    /// All ids live equally long, so the oldest expires first.
+    fn clear_expired(&mut self, now: u64) {
+        while let Some((key, _)) = self.by_age.pop_front_if(|(_, expires)| *expires <= now) {
+            self.known.remove(&key);
+        }
+    }
+}
+
+fn nonce_of(id: &str) -> Option<Nonce64> {
+    id.as_bytes().first_chunk().copied()
+}
+
 /// All sessions of this replica.
 #[derive(Debug)]
 pub struct Sessions {
     sealer: Sealer,
     live: Mutex<HashMap<Arc<str>, Arc<Live>>>,
-    /// Deleted ids until they would have expired.
-    tombstones: Mutex<HashMap<Arc<str>, u64>>,
+    tombstones: Mutex<Tombstones>,
 }
 
 impl Sessions {
@@ -182,7 +227,7 @@ impl Sessions {
         let session = match live {
             Some(session) => session,
             None => {
-                if lock(&self.tombstones).contains_key(id) {
+                if lock(&self.tombstones).holds(id) {
                     return None;
                 }
                 let claims = self.sealer.open(id)?;
@@ -203,14 +248,14 @@ impl Sessions {
     /// Ends a session for good. Idempotent.
     pub fn delete(&self, session: &Live) {
         session.ended.cancel();
-        lock(&self.tombstones).insert(Arc::clone(&session.id), session.claims.expires);
+        lock(&self.tombstones).bury(&session.id, session.claims.expires);
         lock(&self.live).remove(&session.id);
     }
 
     /// Takes idle and expired sessions out of the table and returns their ids, whose upstream state
     /// is to be ended by the caller, outside any lock.
     pub fn sweep(&self, now: u64) -> Vec<Arc<str>> {
-        lock(&self.tombstones).retain(|_, expires| *expires > now);
+        lock(&self.tombstones).clear_expired(now);
         let idle = limits::SESSION_IDLE.as_secs();
         let mut gone = Vec::new();
         lock(&self.live).retain(|id, session| {
@@ -224,6 +269,11 @@ impl Sessions {
             keep
         });
         gone
+    }
+
+    /// Whether the session has state here.
+    pub fn is_live(&self, id: &str) -> bool {
+        lock(&self.live).contains_key(id)
     }
 
     /// Sessions with state.
@@ -335,6 +385,25 @@ mod tests {
         let id = Arc::clone(&table.open(claims(), NOW).unwrap().id);
 
         assert!(table.find(&id, "uid-1", NOW + 86_400).is_none());
+    }
+
+    /// Deleting costs bounded memory, however often it is done.
+    #[test]
+    fn the_memory_of_deleted_sessions_is_bounded() {
+        let mut tombstones = Tombstones::default();
+        for number in 0..=MAX_TOMBSTONES {
+            tombstones.bury(&format!("{number:016}-and-the-rest"), NOW + 10);
+        }
+
+        assert_eq!(tombstones.by_age.len(), MAX_TOMBSTONES);
+        assert_eq!(tombstones.known.len(), MAX_TOMBSTONES);
+        assert!(
+            !tombstones.holds("0000000000000000"),
+            "the oldest is forgotten"
+        );
+        assert!(tombstones.holds("0000000000000001"));
+        tombstones.clear_expired(NOW + 10);
+        assert!(tombstones.known.is_empty() && tombstones.by_age.is_empty());
     }
 
     #[test]

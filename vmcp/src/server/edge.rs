@@ -202,6 +202,7 @@ fn write(answer: Answer, guard: ServingGuard) -> Response<Reply> {
             }
             response
         }
+        Answer::Error { status, body } => json(status_code(status), body, guard),
         Answer::Empty { status } => {
             let mut response = Response::new(Reply::whole(Bytes::new(), guard));
             *response.status_mut() = status_code(status);

@@ -32,7 +32,7 @@ pub fn admit(
     let host = host.ok_or(Refused::NoHost)?;
     let name = host_name(host).to_ascii_lowercase();
     let local = peer.is_loopback() && is_local_name(&name);
-    if !local && !admission.hosts.iter().any(|allowed| **allowed == *name) {
+    if !local && !admission.hosts.iter().any(|allowed| bare(allowed) == name) {
         return Err(Refused::Host(host.to_owned()));
     }
     match origin {
@@ -64,6 +64,13 @@ fn host_name(authority: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
+/// An address without the brackets that a URL puts around version 6.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host)
+}
+
 fn is_local_name(name: &str) -> bool {
     name == "localhost"
         || name
@@ -93,6 +100,18 @@ mod tests {
             "mcp.example.com.:443",
         ] {
             assert_eq!(admit(&admission(), POD, Some(host), None), Ok(()), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_allowed_address_of_version_6_passes_with_and_without_brackets() {
+        for allowed in ["[2001:db8::1]", "2001:db8::1"] {
+            let admission = Admission {
+                hosts: vec![allowed.into()],
+                ..Admission::default()
+            };
+            let host = Some("[2001:DB8::1]:8080");
+            assert_eq!(admit(&admission, POD, host, None), Ok(()), "{allowed}");
         }
     }
 

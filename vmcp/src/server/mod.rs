@@ -19,6 +19,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -91,11 +92,15 @@ async fn serve(stream: TcpStream, peer: SocketAddr, gateway: Arc<Gateway>, stop:
     }
     let serving = Serving::default();
     let io = PhaseIo::new(stream, serving.clone(), limits::HEADER_READ);
-    let edge = Edge::new(gateway, peer.ip(), serving);
+    let edge = Edge::new(gateway, peer.ip().to_canonical(), serving.clone());
     let builder = builder();
     let connection = builder.serve_connection(TokioIo::new(io), edge);
     tokio::pin!(connection);
     let mut draining = false;
+    let mut begun = 0;
+    // hyper closes an idle HTTP/1 connection by itself; one of HTTP/2 only here.
+    let mut look =
+        tokio::time::interval_at(Instant::now() + limits::CLIENT_IDLE, limits::CLIENT_IDLE);
     loop {
         tokio::select! {
             result = connection.as_mut() => {
@@ -103,6 +108,14 @@ async fn serve(stream: TcpStream, peer: SocketAddr, gateway: Arc<Gateway>, stop:
                     debug!(%error, "connection ended");
                 }
                 return;
+            }
+            _ = look.tick(), if !draining => {
+                let idle = serving.is_idle() && serving.begun() == begun;
+                begun = serving.begun();
+                if idle {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
             }
             () = stop.drain.cancelled(), if !draining => {
                 draining = true;

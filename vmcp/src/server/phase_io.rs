@@ -15,29 +15,47 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// Requests being served on one connection. While it is zero, bytes that arrive are a head.
+/// First bytes of an HTTP/2 connection.
+const HTTP2_PREFACE: &[u8] = b"PRI";
+
+/// Requests of one connection: while none is served, bytes that arrive are a head.
 #[derive(Clone, Debug, Default)]
-pub struct Serving(Arc<AtomicUsize>);
+pub struct Serving(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    active: AtomicUsize,
+    begun: AtomicUsize,
+}
 
 /// Counts one request until it is dropped with the last byte of its answer.
 #[derive(Debug)]
-pub struct ServingGuard(Arc<AtomicUsize>);
+pub struct ServingGuard(Arc<Counts>);
 
 impl Serving {
     #[must_use]
     pub fn begin(&self) -> ServingGuard {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.active.fetch_add(1, Ordering::Relaxed);
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
         ServingGuard(Arc::clone(&self.0))
     }
 
-    fn is_idle(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
+    /// No request is being served.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.0.active.load(Ordering::Relaxed) == 0
+    }
+
+    /// Requests so far.
+    #[must_use]
+    pub fn begun(&self) -> usize {
+        self.0.begun.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for ServingGuard {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -48,6 +66,12 @@ pub struct PhaseIo<S> {
     serving: Serving,
     limit: Duration,
     head: Option<Pin<Box<Sleep>>>,
+    /// Requests begun when the clock was looked at last: a head that has become a request since
+    /// then is complete, even if no read happened while it was served.
+    seen: usize,
+    read_before: bool,
+    /// Frames between requests are no heads there; the first request still has its clock.
+    http2: bool,
 }
 
 impl<S> PhaseIo<S> {
@@ -57,6 +81,29 @@ impl<S> PhaseIo<S> {
             serving,
             limit,
             head: None,
+            seen: 0,
+            read_before: false,
+            http2: false,
+        }
+    }
+
+    fn look(&mut self) {
+        let begun = self.serving.begun();
+        if begun != self.seen || !self.serving.is_idle() {
+            self.seen = begun;
+            self.head = None;
+        }
+    }
+
+    fn arrived(&mut self, bytes: &[u8]) {
+        if !self.read_before {
+            self.read_before = true;
+            self.http2 = bytes.starts_with(HTTP2_PREFACE);
+        }
+        let may_be_head = self.serving.is_idle() && !(self.http2 && self.seen > 0);
+        if self.head.is_none() && may_be_head {
+            let deadline = Instant::now() + self.limit;
+            self.head = Some(Box::pin(tokio::time::sleep_until(deadline)));
         }
     }
 }
@@ -67,15 +114,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for PhaseIo<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.serving.is_idle() {
-            self.head = None;
-        }
+        self.look();
+        let before = buf.filled().len();
         match Pin::new(&mut self.inner).poll_read(cx, buf) {
             Poll::Ready(result) => {
-                if self.head.is_none() && self.serving.is_idle() {
-                    let deadline = Instant::now() + self.limit;
-                    self.head = Some(Box::pin(tokio::time::sleep_until(deadline)));
-                }
+                self.arrived(buf.filled().get(before..).unwrap_or_default());
                 Poll::Ready(result)
             }
             Poll::Pending => match &mut self.head {
@@ -162,6 +205,22 @@ mod tests {
         io.read_exact(&mut buf[..4]).await.unwrap();
 
         let _guard = serving.begin();
+        let read = tokio::time::timeout(Duration::from_secs(60), io.read(&mut buf)).await;
+
+        assert!(read.is_err(), "still waiting");
+    }
+
+    /// A request that was served between two reads has ended its head's clock.
+    #[tokio::test(start_paused = true)]
+    async fn an_answered_request_leaves_no_clock_on_the_idle_connection() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let serving = Serving::default();
+        let mut io = PhaseIo::new(server, serving.clone(), Duration::from_secs(5));
+        let mut buf = [0_u8; 8];
+        client.write_all(b"POST").await.unwrap();
+        io.read_exact(&mut buf[..4]).await.unwrap();
+
+        drop(serving.begin());
         let read = tokio::time::timeout(Duration::from_secs(60), io.read(&mut buf)).await;
 
         assert!(read.is_err(), "still waiting");
