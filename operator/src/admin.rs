@@ -13,9 +13,10 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{ADMIN_CONNECTIONS, ADMIN_HEADER_TIMEOUT};
+use crate::limits::{ADMIN_ACCEPT_DELAY, ADMIN_CONNECTIONS, ADMIN_HEADER_TIMEOUT};
 use crate::metrics::Metrics;
 
 /// Whether the operator can do its work.
@@ -39,12 +40,16 @@ impl Admin {
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
+            let next = async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                (place, listener.accept().await)
             };
-            let accepted = tokio::select! {
+            let (place, accepted) = tokio::select! {
                 () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
+                next = next => next,
+            };
+            let Ok(place) = place else {
+                return;
             };
             match accepted {
                 Ok((stream, _)) => {
@@ -54,7 +59,11 @@ impl Admin {
                         drop(place);
                     });
                 }
-                Err(error) => tracing::warn!(%error, "admin connection not accepted"),
+                Err(error) => {
+                    tracing::warn!(%error, "admin connection not accepted");
+                    // Without file descriptors the next try fails at once, too.
+                    let _ = timeout(ADMIN_ACCEPT_DELAY, stop.cancelled()).await;
+                }
             }
         }
     }

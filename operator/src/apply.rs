@@ -14,7 +14,6 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use vmcp_crds::labels::FIELD_MANAGER_OPERATOR;
 
@@ -137,7 +136,14 @@ impl Writer {
         self.wrote::<K>("apply");
         let got = serde_json::to_value(&written)?;
         self.settled.note(uid, &wanted, &got);
-        Ok((Ensured::Updated, Some(written)))
+        // Taking fields over and other words for the same value roll nothing out.
+        let changed = written.meta().generation != meta.generation;
+        let ensured = if changed {
+            Ensured::Updated
+        } else {
+            Ensured::Unchanged
+        };
+        Ok((ensured, Some(written)))
     }
 
     /// Turns the entry that our POST left in `managedFields` into one of an apply: an apply
@@ -159,24 +165,13 @@ impl Writer {
             field_manager: Some(FIELD_MANAGER_OPERATOR.to_owned()),
             ..PatchParams::default()
         };
-        let written = self.json_patch(api, &name, &params, patch).await?;
-        Ok(written.resource_version())
-    }
-
-    async fn json_patch<K>(
-        &self,
-        api: &Api<K>,
-        name: &str,
-        params: &PatchParams,
-        patch: JsonPatch,
-    ) -> Result<K, CallError>
-    where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
-    {
-        let patch = Patch::Json::<()>(patch);
-        let written = patiently(|| api.patch(name, params, &patch)).await;
+        let body = Patch::Json::<()>(patch.clone());
+        let written = match patiently(|| api.patch(&name, &params, &body)).await {
+            Ok(written) => written,
+            Err(error) => return Err(self.moved_on(live, &patch, error).await),
+        };
         self.wrote::<K>("patch");
-        written.map_err(moved_on)
+        Ok(written.resource_version())
     }
 
     /// Deletes every object of the kind that this owner controls and that is not `kept`.
@@ -292,10 +287,13 @@ impl Writer {
             field_manager: Some(FIELD_MANAGER_OPERATOR.to_owned()),
             ..PatchParams::default()
         };
-        let patch = Patch::Json::<()>(patch);
-        let written = patiently(|| api.patch_status(&name, &params, &patch))
-            .await
-            .map_err(moved_on)?;
+        let body = Patch::Json::<()>(patch.clone());
+        let written = match patiently(|| api.patch_status(&name, &params, &body)).await {
+            Ok(written) => written,
+            Err(error) => {
+                return Err(self.moved_on(object, &patch, error).await);
+            }
+        };
         self.wrote::<K>("patch_status");
         let uid = object.uid().unwrap_or_default();
         self.guard.expect_written(&uid, cache, written.meta());
@@ -307,16 +305,42 @@ impl Writer {
     /// # Errors
     /// As for [`Writer::ensure`]; `NotFound` where another object has the name by now.
     pub async fn raw_status<K: Built>(&self, object: &K) -> Result<Value, CallError> {
+        let mut found = self.raw(object).await?;
+        if found.metadata.uid != object.meta().uid {
+            return Err(CallError::NotFound);
+        }
+        Ok(found.data["status"].take())
+    }
+
+    async fn raw<K: Built>(&self, object: &K) -> Result<DynamicObject, CallError> {
         let resource = ApiResource::erase::<K>(&());
         let namespace = object.namespace().unwrap_or_default();
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &namespace, &resource);
         let name = object.name_any();
-        let mut found = patiently(|| api.get(&name)).await?;
-        if found.metadata.uid != object.meta().uid {
-            return Err(CallError::NotFound);
+        patiently(|| api.get(&name)).await
+    }
+
+    /// The API server answers 422 to a patch whose `test` failed, and also to one that the
+    /// schema refuses: only the first is a race, the second would be one for ever.
+    async fn moved_on<K: Built>(
+        &self,
+        object: &K,
+        patch: &JsonPatch,
+        error: CallError,
+    ) -> CallError {
+        if !matches!(error, CallError::Refused { code: 422, .. }) {
+            return error;
         }
-        Ok(found.data["status"].take())
+        let found = match self.raw(object).await {
+            Ok(found) => found,
+            Err(error) => return error,
+        };
+        match serde_json::to_value(&found) {
+            Ok(found) if fits(&found, patch) => error,
+            Ok(_) => CallError::Conflict,
+            Err(error) => error.into(),
+        }
     }
 
     fn wrote<K: Resource<DynamicType = ()>>(&self, verb: &str) {
@@ -324,28 +348,34 @@ impl Writer {
     }
 }
 
-/// A patch whose `test` failed is answered 422: the object is not what we looked at.
-fn moved_on(error: CallError) -> CallError {
-    match error {
-        CallError::Refused { code: 422, .. } => CallError::Conflict,
-        error => error,
-    }
+/// Whether the object is still what the patch tests for.
+fn fits(object: &Value, patch: &JsonPatch) -> bool {
+    json_patch::patch(&mut object.clone(), patch).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::moved_on;
-    use crate::client::CallError;
+    use json_patch::Patch;
+    use serde_json::json;
 
-    /// Decision 7: a failed test means that the object must be read again.
+    use super::fits;
+    use crate::patch::{remove, test};
+
+    /// Decision 7: a failed test means that the object must be read again; a patch that still
+    /// fits was refused for itself.
     #[test]
-    fn a_patch_whose_test_failed_is_a_conflict() {
-        let refused = |code| CallError::Refused {
-            code,
-            message: String::new(),
+    fn a_patch_fits_as_long_as_its_tests_hold() {
+        let object = json!({"metadata": {"uid": "1"}, "status": {"entries": ["a"]}});
+        let of = |uid: &str, entry: &str| {
+            Patch(vec![
+                test("/metadata/uid", json!(uid)),
+                test("/status/entries/0", json!(entry)),
+                remove("/status/entries/0"),
+            ])
         };
 
-        assert!(matches!(moved_on(refused(422)), CallError::Conflict));
-        assert!(matches!(moved_on(refused(403)), CallError::Refused { .. }));
+        assert!(fits(&object, &of("1", "a")));
+        assert!(!fits(&object, &of("2", "a")));
+        assert!(!fits(&object, &of("1", "b")));
     }
 }

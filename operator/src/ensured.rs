@@ -14,9 +14,10 @@ const MAX_TEXT: usize = 512;
 /// What became of an object that we want.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ensured {
-    /// It stands there as wanted.
+    /// Its spec stands there as wanted, perhaps with other labels than before.
     Unchanged,
     Created,
+    /// Its spec is another one than before.
     Updated,
     /// A stranger has that name.
     Stranger,

@@ -17,7 +17,13 @@ type Seen = Box<dyn Fn() -> bool + Send>;
 /// What is still to be seen, by the UID of the owner whose visit wrote it.
 #[derive(Default)]
 pub struct Guard {
-    pending: Mutex<HashMap<String, Vec<Expectation>>>,
+    pending: Mutex<Pending>,
+}
+
+#[derive(Default)]
+struct Pending {
+    by_owner: HashMap<String, Vec<Expectation>>,
+    swept: Option<Instant>,
 }
 
 struct Expectation {
@@ -70,7 +76,9 @@ impl Guard {
             seen: Box::new(seen),
         };
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.sweep(since);
         pending
+            .by_owner
             .entry(owner_uid.to_owned())
             .or_default()
             .push(expectation);
@@ -80,18 +88,37 @@ impl Guard {
     #[must_use]
     pub fn settled(&self, owner_uid: &str, now: Instant) -> bool {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(list) = pending.get_mut(owner_uid) else {
+        let Some(list) = pending.by_owner.get_mut(owner_uid) else {
             return true;
         };
-        list.retain(|expectation| {
-            let waited = now.saturating_duration_since(expectation.since);
-            !(expectation.seen)() && waited < GUARD_TIMEOUT
-        });
+        list.retain(|expectation| !(expectation.seen)() && !expectation.is_over(now));
         let settled = list.is_empty();
         if settled {
-            pending.remove(owner_uid);
+            pending.by_owner.remove(owner_uid);
         }
         settled
+    }
+}
+
+impl Pending {
+    /// Nobody asks again for an owner that is deleted: what is over is forgotten, now and
+    /// then, when something comes in.
+    fn sweep(&mut self, now: Instant) {
+        let due = |swept: Instant| now.saturating_duration_since(swept) >= GUARD_TIMEOUT;
+        if !self.swept.is_none_or(due) {
+            return;
+        }
+        self.swept = Some(now);
+        self.by_owner.retain(|_, list| {
+            list.retain(|expectation| !expectation.is_over(now));
+            !list.is_empty()
+        });
+    }
+}
+
+impl Expectation {
+    fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= GUARD_TIMEOUT
     }
 }
 
@@ -159,6 +186,20 @@ mod tests {
         let just_before = GUARD_TIMEOUT.saturating_sub(Duration::from_millis(1));
         assert!(!guard.settled("1", start + just_before));
         assert!(guard.settled("1", start + GUARD_TIMEOUT));
+    }
+
+    /// Decision 9: what was written for an owner that is deleted by now is forgotten.
+    #[test]
+    fn nothing_is_kept_for_an_owner_that_nobody_asks_about() {
+        let guard = Guard::default();
+        let start = Instant::now();
+        guard.expect("deleted", start, || false);
+
+        guard.expect("another", start + GUARD_TIMEOUT, || false);
+
+        let pending = guard.pending.lock().unwrap();
+        let owners: Vec<&String> = pending.by_owner.keys().collect();
+        assert_eq!(owners, ["another"]);
     }
 
     /// Decision 9: versions are compared as numbers, not as texts.

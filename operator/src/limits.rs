@@ -13,6 +13,16 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(2);
 pub const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
 /// A watch ends after this many seconds, so that a frozen stream is noticed.
 pub const WATCH_TIMEOUT_SECONDS: u32 = 45;
+/// First wait after a watch was interrupted; doubles from there.
+pub const WATCH_RETRY_MIN: Duration = Duration::from_millis(400);
+/// Longest wait after a watch was interrupted: shorter than the 5 s in which a deletion
+/// must be noticed once the API server is back (R2.8).
+pub const WATCH_RETRY_MAX: Duration = Duration::from_secs(3);
+/// Silence of a connection, longer than a watch lasts: also where a list or the start of a
+/// watch hangs.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// Until a connection to the API server is there: it is near.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// One reconcile: more than the sum of its usual requests, so that one that hangs ends.
 pub const RECONCILE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Reconciles at a time and controller: they wait for the API server, not for a core.
@@ -21,8 +31,10 @@ pub const RECONCILE_WORKERS: usize = 8;
 pub const ERROR_DELAY_MIN: Duration = Duration::from_millis(500);
 /// Longest delay after a failed reconcile.
 pub const ERROR_DELAY_MAX: Duration = Duration::from_secs(30);
-/// After a write that somebody else's was faster than.
-pub const CONFLICT_DELAY: Duration = Duration::from_millis(100);
+/// First delay after a write that somebody else's was faster than; doubles from there.
+pub const RACE_DELAY_MIN: Duration = Duration::from_millis(100);
+/// Longest delay after such a write: a race that lasts is a fault, and must be no hot loop.
+pub const RACE_DELAY_MAX: Duration = Duration::from_secs(5);
 /// A name that a stranger holds is tried again, because no event tells when it is free.
 pub const STRANGER_DELAY: Duration = Duration::from_secs(10);
 /// A predecessor's object is on its way out: the garbage collector needs about this long.
@@ -36,7 +48,7 @@ pub const GUARD_TIMEOUT: Duration = Duration::from_secs(5);
 pub const GUARD_DELAY: Duration = Duration::from_millis(250);
 /// A living gateway has this long to remove a deleted backend itself (decision 7).
 pub const PRUNE_GRACE: Duration = Duration::from_secs(3);
-/// The operator's own Lease: as long as a gateway's.
+/// The operator's own Lease: longer than a gateway's 10 s, because nothing is served by it.
 pub const LEADER_LEASE: Duration = Duration::from_secs(15);
 /// Renewals of it: four can fail.
 pub const LEADER_RENEW: Duration = Duration::from_secs(3);
@@ -48,6 +60,8 @@ pub const EVENT_NOTE_MAX: usize = 1024;
 pub const EVENT_QUEUE: usize = 256;
 /// Graceful end of everything, below the 30 s of the pod.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+/// After an admin connection that could not be accepted.
+pub const ADMIN_ACCEPT_DELAY: Duration = Duration::from_millis(100);
 /// Reading the header of an admin request.
 pub const ADMIN_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections to the admin port: a scraper and the kubelet need two.

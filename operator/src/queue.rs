@@ -5,13 +5,14 @@
 //! run on paused time.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::limits::{ERROR_DELAY_MAX, ERROR_DELAY_MIN};
+use crate::limits::{ERROR_DELAY_MAX, ERROR_DELAY_MIN, RACE_DELAY_MAX, RACE_DELAY_MIN};
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +40,8 @@ pub enum Next {
     After(Duration),
     /// It failed: after a delay that grows with each failure in a row.
     Failed,
+    /// Somebody was faster: at once, and slower with each time in a row.
+    Raced,
 }
 
 /// See the module.
@@ -57,6 +60,7 @@ struct State {
     again: HashSet<Key>,
     due: HashMap<Key, Instant>,
     failures: HashMap<Key, u32>,
+    races: HashMap<Key, u32>,
 }
 
 impl Queue {
@@ -147,15 +151,20 @@ impl State {
         if next != Next::Failed {
             self.failures.remove(key);
         }
+        if next != Next::Raced {
+            self.races.remove(key);
+        }
         match next {
             Next::OnEvent => {}
             Next::After(delay) => {
                 self.due.insert(key.clone(), now + delay);
             }
             Next::Failed => {
-                let failures = self.failures.entry(key.clone()).or_default();
-                *failures = failures.saturating_add(1);
-                let delay = error_delay(*failures);
+                let delay = grown(&mut self.failures, key, ERROR_DELAY_MIN..=ERROR_DELAY_MAX);
+                self.due.insert(key.clone(), now + delay);
+            }
+            Next::Raced => {
+                let delay = grown(&mut self.races, key, RACE_DELAY_MIN..=RACE_DELAY_MAX);
                 self.due.insert(key.clone(), now + delay);
             }
         }
@@ -165,11 +174,12 @@ impl State {
     }
 }
 
-fn error_delay(failures: u32) -> Duration {
-    let doubled = failures.saturating_sub(1).min(16);
-    ERROR_DELAY_MIN
-        .saturating_mul(2_u32.saturating_pow(doubled))
-        .min(ERROR_DELAY_MAX)
+/// Counts one more in a row, and doubles the delay with each.
+fn grown(counts: &mut HashMap<Key, u32>, key: &Key, bounds: RangeInclusive<Duration>) -> Duration {
+    let count = counts.entry(key.clone()).or_default();
+    let doubled = 2_u32.saturating_pow(*count);
+    *count = count.saturating_add(1);
+    bounds.start().saturating_mul(doubled).min(*bounds.end())
 }
 
 #[cfg(test)]
@@ -253,6 +263,30 @@ mod tests {
         let before = Instant::now();
         queue.next().await;
         assert_eq!(before.elapsed(), Duration::from_millis(500));
+    }
+
+    /// Build 4: a lost race is over at once, and one that lasts is no hot loop.
+    #[tokio::test(start_paused = true)]
+    async fn the_delay_after_races_grows_to_its_bound_and_a_visit_without_one_forgets_them() {
+        let queue = Queue::default();
+        queue.add(key("a"));
+        let mut delays = Vec::new();
+        for _ in 0..8 {
+            let before = Instant::now();
+            queue.next().await;
+            delays.push(before.elapsed().as_millis());
+            queue.done(&key("a"), Next::Raced);
+        }
+        assert_eq!(delays, [0, 100, 200, 400, 800, 1600, 3200, 5000]);
+
+        queue.next().await;
+        queue.done(&key("a"), Next::After(Duration::ZERO));
+        queue.next().await;
+        queue.done(&key("a"), Next::Raced);
+
+        let before = Instant::now();
+        queue.next().await;
+        assert_eq!(before.elapsed(), Duration::from_millis(100));
     }
 
     /// Build 4: one object that takes long holds up no other.

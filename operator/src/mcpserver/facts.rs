@@ -90,11 +90,48 @@ fn availability(deployment: &Deployment) -> Availability {
     if status.observed_generation < deployment.metadata.generation {
         return Availability::Starting;
     }
-    if let Some(failure) = condition("ReplicaFailure") {
-        return Availability::NoPods(failure.message.clone().unwrap_or_default());
+    if condition("Available").is_some() {
+        return Availability::Available;
     }
-    match condition("Available") {
-        Some(_) => Availability::Available,
+    match condition("ReplicaFailure") {
+        // Some of the pods are refused, the others run.
+        _ if status.ready_replicas > Some(0) => Availability::Starting,
+        Some(failure) => Availability::NoPods(failure.message.clone().unwrap_or_default()),
         None => Availability::Starting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::apps::v1::Deployment;
+    use serde_json::json;
+
+    use super::{Availability, availability};
+
+    fn with(ready: i32, conditions: &[&str]) -> Deployment {
+        let conditions: Vec<_> = conditions
+            .iter()
+            .map(|type_| json!({"type": type_, "status": "True", "message": "quota"}))
+            .collect();
+        serde_json::from_value(json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"generation": 2},
+            "status": {"observedGeneration": 2, "readyReplicas": ready,
+                "conditions": conditions}}))
+        .unwrap()
+    }
+
+    /// API, truth table: no pod may be created only where no pod is.
+    #[test]
+    fn a_refused_pod_beside_others_that_serve_is_no_lack_of_pods() {
+        let refused = Availability::NoPods("quota".to_owned());
+
+        let of = |ready, conditions: &[&str]| availability(&with(ready, conditions));
+        assert_eq!(
+            of(2, &["ReplicaFailure", "Available"]),
+            Availability::Available
+        );
+        assert_eq!(of(1, &["ReplicaFailure"]), Availability::Starting);
+        assert_eq!(of(0, &["ReplicaFailure"]), refused);
+        assert_eq!(of(0, &[]), Availability::Starting);
     }
 }

@@ -326,6 +326,63 @@ fn a_spec_that_cannot_work_is_stalled_and_says_what_to_do() {
     assert_eq!(kstatus(&waiting), "InProgress");
 }
 
+/// API, truth table: a change that is refused takes nothing from what serves; nothing of it is
+/// believed where a stranger may be the one that answers.
+#[test]
+fn a_refused_change_leaves_what_serves_as_it_is_and_is_stalled() {
+    let server = server(WORKLOAD);
+    let with = |ensured, ready, reports: &[DiscoveredBackend]| {
+        let hindrance = Hindrance::of("Deployment", "mcp-git", &ensured);
+        let facts = Facts {
+            server: &server,
+            workload: Some(workload(Availability::Available, ready)),
+            reports,
+            hindrance: hindrance.as_ref(),
+        };
+        status(&facts, None, now())
+    };
+    let refused = || Ensured::Refused {
+        code: 403,
+        message: "exceeded quota".to_owned(),
+    };
+    let good = [report("Ready", "", 0, 10)];
+    let bad = [report("Unhealthy", "HttpStatus", 3, 10)];
+
+    let observed = with(refused(), 1, &good);
+    assert_eq!(
+        row(&observed, &["Ready", "Stalled", "Reconciling"]),
+        [
+            "Ready",
+            "True/AllObserversReady",
+            "True/AdmissionDenied",
+            "False/Reconciled"
+        ]
+    );
+    assert_eq!(kstatus(&observed), "Failed");
+    assert!(observed.message.unwrap().contains("exceeded quota"));
+    for (status, expected) in [
+        (with(refused(), 1, &[]), ["Ready", "True/AdmissionDenied"]),
+        (
+            with(refused(), 1, &bad),
+            ["Unhealthy", "True/AdmissionDenied"],
+        ),
+        (
+            with(refused(), 0, &bad),
+            ["Unhealthy", "True/AdmissionDenied"],
+        ),
+        (
+            with(Ensured::Leaving, 1, &good),
+            ["Ready", "False/Reconciled"],
+        ),
+        (
+            with(Ensured::Stranger, 1, &good),
+            ["Unhealthy", "True/NameConflict"],
+        ),
+    ] {
+        assert_eq!(row(&status, &["Stalled"]), expected);
+    }
+}
+
 /// API: all conditions at the first visit, each with the generation, none twice, and the times
 /// of those that stay.
 #[test]

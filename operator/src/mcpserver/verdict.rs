@@ -7,6 +7,7 @@ use vmcp_crds::reason::Reason;
 use vmcp_crds::virtualmcpserver::DiscoveredBackend;
 
 use super::facts::{Availability, Facts};
+use crate::ensured::Hindrance;
 
 /// Longest text of the API server that is repeated, in characters.
 const MAX_TEXT: usize = 512;
@@ -43,14 +44,46 @@ const CHECKS: &[Check] = &[
 ];
 
 pub(super) fn verdict(facts: &Facts<'_>) -> Verdict {
-    CHECKS
+    let said = CHECKS
         .iter()
         .find_map(|check| check(facts))
-        .unwrap_or_else(unobserved)
+        .unwrap_or_else(unobserved);
+    match facts.hindrance {
+        Some(hindrance) if serves_on(facts, hindrance) => held_up(said, hindrance),
+        _ => said,
+    }
+}
+
+/// Whether an earlier state serves although what we want now is held up. A stranger's
+/// object with our name may answer in our place: that is no service of ours.
+fn serves_on(facts: &Facts<'_>, hindrance: &Hindrance) -> bool {
+    let ready = facts.workload.as_ref().map_or(0, |w| w.ready_replicas);
+    let used = |report| is_judged(report) && !fails(report);
+    hindrance.reason != Reason::NameConflict
+        && !facts.server.is_stopped()
+        && (ready > 0 || facts.reports.iter().any(used))
+}
+
+/// What serves is told as it is; that nothing moves is told beside it.
+fn held_up(said: Verdict, hindrance: &Hindrance) -> Verdict {
+    let reason = hindrance.reason;
+    let message = match said.message.as_str() {
+        "" => hindrance.message.clone(),
+        message => format!("{}; {message}", hindrance.message),
+    };
+    Verdict {
+        message,
+        progress: if hindrance.is_lasting() {
+            Progress::Stalled(reason)
+        } else {
+            Progress::Reconciling(reason)
+        },
+        ..said
+    }
 }
 
 fn hindered(facts: &Facts<'_>) -> Option<Verdict> {
-    let hindrance = facts.hindrance?;
+    let hindrance = facts.hindrance.filter(|h| !serves_on(facts, h))?;
     let message = hindrance.message.clone();
     let reason = hindrance.reason;
     Some(if hindrance.is_lasting() {

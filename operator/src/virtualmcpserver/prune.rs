@@ -101,9 +101,15 @@ pub fn patch(uid: &str, status: &Value, positions: &[usize]) -> Option<Patch> {
     Some(Patch(operations))
 }
 
+/// As the gateway counts: a slow backend serves.
+fn serves(entry: &Value) -> bool {
+    let state = entry["state"].as_str().unwrap_or_default();
+    matches!(state, "Ready" | "Degraded")
+}
+
 /// Only counts that stand there are replaced: a patch cannot know whether they shall.
 fn counts(status: &Value, kept: &[&Value], gone: &[&Value]) -> Vec<PatchOperation> {
-    let ready_in = |entries: &[&Value]| entries.iter().filter(|e| e["state"] == "Ready").count();
+    let ready_in = |entries: &[&Value]| entries.iter().filter(|e| serves(e)).count();
     let ready_before = status["readyBackendCount"].as_u64().unwrap_or_default();
     let ready_gone = u64::try_from(ready_in(gone)).unwrap_or(u64::MAX);
     let ready = ready_before

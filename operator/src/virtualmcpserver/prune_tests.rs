@@ -115,6 +115,23 @@ fn the_patch_removes_whole_entries_from_the_last_one_on_and_corrects_the_counts(
     assert_eq!(object["status"]["toolCount"], 5);
 }
 
+/// R2.8: the counts after a removal are those that the gateway would write: slow ones serve, those
+/// that miss a credential do not.
+#[test]
+fn the_count_of_ready_backends_follows_the_rule_of_the_gateway() {
+    let mut status = status();
+    status["discoveredBackends"][0]["state"] = json!("Degraded");
+    status["discoveredBackends"][1]["state"] = json!("AuthRequired");
+    let left_after = |position| {
+        let mut object = json!({"metadata": {"uid": "u"}, "status": status});
+        apply_patch(&mut object, &patch("u", &status, &[position]).unwrap()).unwrap();
+        object["status"]["backends"].clone()
+    };
+
+    assert_eq!(left_after(0), "1/3");
+    assert_eq!(left_after(1), "2/3");
+}
+
 /// R2.8: the last backend.
 #[test]
 fn the_last_backend_leaves_nothing_behind() {
