@@ -298,7 +298,7 @@ fn on_detach(upstream: &Upstream) -> crate::prober::OnDetach {
     let upstream = upstream.clone();
     Box::new(move |id, generation, cause| match cause {
         Cause::Renewed => upstream.detach(id, generation),
-        Cause::Removed => upstream.remove(id),
+        Cause::Removed => upstream.remove(id, generation),
     })
 }
 

@@ -23,8 +23,12 @@ async fn a_removed_backend_leaves_nothing() -> Result<()> {
         caller.result(&Ask::echo().by("b")).await;
         caller.result(&Ask::echo().leased()).await;
 
-        caller.upstream.remove(&caller.target.id);
-        caller.upstream.remove(&caller.target.id);
+        caller
+            .upstream
+            .remove(&caller.target.id, caller.target.generation);
+        caller
+            .upstream
+            .remove(&caller.target.id, caller.target.generation);
 
         sessions(&backend, 0).await?;
         all_closed(&backend).await?;
@@ -42,6 +46,26 @@ async fn a_removed_backend_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
+/// R4.3, R2.8: a backend that was removed before any call reached it stays out of reach of requests
+/// on an older snapshot.
+#[tokio::test]
+async fn a_backend_removed_before_its_first_call_is_not_brought_to_life() -> Result<()> {
+    let backend = Backend::start(Script::legacy()).await?;
+    let caller = Caller::new(&backend).await;
+
+    caller
+        .upstream
+        .remove(&caller.target.id, caller.target.generation);
+
+    let error = caller.error(&Ask::echo()).await;
+    assert!(
+        matches!(&error, UpstreamError::Unavailable(failure) if failure.reason == ProbeReason::Stopped),
+        "{error:?}"
+    );
+    assert!(backend.log().is_empty(), "a removed backend was contacted");
+    Ok(())
+}
+
 /// R2.8: calls of a removed backend are cut off in time, with an error.
 #[tokio::test]
 async fn a_removal_cuts_off_what_still_runs() -> Result<()> {
@@ -55,7 +79,9 @@ async fn a_removal_cuts_off_what_still_runs() -> Result<()> {
         arrived(&backend, 2).await?;
 
         let started = Instant::now();
-        caller.upstream.remove(&caller.target.id);
+        caller
+            .upstream
+            .remove(&caller.target.id, caller.target.generation);
         for call in [call, leased] {
             let outcome = call.await?;
             assert!(

@@ -70,9 +70,10 @@ impl Upstream {
         self.close(slot, Running::Finish);
     }
 
-    /// Detaches all of a backend that was deleted. Idempotent.
-    pub fn remove(&self, id: &BackendId) {
-        let slots = self.inner.lock().remove(id);
+    /// Detaches all of a backend that was deleted, and bars its last generation even if no call ever
+    /// reached it. Idempotent.
+    pub fn remove(&self, id: &BackendId, last: Generation) {
+        let slots = self.inner.lock().remove(id, last);
         for slot in slots {
             self.close(Some(slot), Running::StopAfter(REMOVAL_GRACE));
         }
@@ -190,7 +191,8 @@ impl Slots {
         slot
     }
 
-    fn remove(&mut self, id: &BackendId) -> Vec<Arc<Slot>> {
+    fn remove(&mut self, id: &BackendId, last: Generation) -> Vec<Arc<Slot>> {
+        self.remember((id.clone(), last));
         let generations: Vec<_> = self
             .live
             .keys()
