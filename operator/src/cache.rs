@@ -11,10 +11,12 @@ use std::hash::Hash;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -22,7 +24,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::limits::WATCH_TIMEOUT_SECONDS;
+use crate::limits::{WATCH_RETRY_MAX, WATCH_RETRY_MIN, WATCH_TIMEOUT_SECONDS};
 
 /// What a watch needs of a type.
 pub trait Watched:
@@ -179,6 +181,25 @@ impl Feeder {
     }
 }
 
+/// Waits after interruptions; back at the start with the first good event.
+struct Retry(Duration);
+
+impl Iterator for Retry {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = self.0;
+        self.0 = (wait * 2).min(WATCH_RETRY_MAX);
+        Some(wait)
+    }
+}
+
+impl Backoff for Retry {
+    fn reset(&mut self) {
+        self.0 = WATCH_RETRY_MIN;
+    }
+}
+
 struct Feed<K: Watched> {
     writer: Writer<K>,
     /// Taken at the first complete list.
@@ -189,7 +210,7 @@ struct Feed<K: Watched> {
 impl<K: Watched> Feed<K> {
     async fn run(mut self, api: Api<K>, config: watcher::Config, stop: CancellationToken) {
         let kind = K::kind(&()).into_owned();
-        let mut events = pin!(watch(api, config).default_backoff());
+        let mut events = pin!(watch(api, config).backoff(Retry(WATCH_RETRY_MIN)));
         loop {
             let event = tokio::select! {
                 () = stop.cancelled() => return,

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use kube::{Client, Config};
 
-use crate::limits::{REQUEST_TIMEOUT, REQUEST_TRIES, RETRY_AFTER_MAX, RETRY_AFTER_MIN};
+use crate::limits::{
+    CONNECT_TIMEOUT, READ_TIMEOUT, REQUEST_TIMEOUT, REQUEST_TRIES, RETRY_AFTER_MAX, RETRY_AFTER_MIN,
+};
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,8 @@ pub enum ConnectError {
 pub async fn connect() -> Result<Client, ConnectError> {
     let mut config = Config::infer().await?;
     config.default_retry = false;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
     Ok(Client::try_from(config)?)
 }
 

@@ -17,6 +17,7 @@ pub mod guard;
 pub mod leader;
 pub mod lease;
 pub mod limits;
+pub mod look;
 pub mod mcpserver;
 pub mod metrics;
 pub mod owner;

@@ -20,10 +20,11 @@ use crate::guard::Guard;
 use crate::leader::{Candidate, Ending, Held};
 use crate::lease::LeaseBook;
 use crate::limits::SHUTDOWN_TIMEOUT;
+use crate::look::Reader;
 use crate::metrics::Metrics;
 use crate::virtualmcpserver::validate::{GatewayRole, Settings};
 use crate::watches::{self, Listeners};
-use crate::worker::{self, Controller};
+use crate::worker::{self, Controller, Stops};
 use crate::world::{Queues, World};
 
 /// Why the operator ended.
@@ -104,29 +105,36 @@ async fn lead(
     metrics.leads();
     world.events.lead();
     let work = TaskTracker::new();
-    let stop_work = CancellationToken::new();
+    let stops = Stops::default();
     for controller in [Controller::McpServer, Controller::VirtualMcpServer] {
-        worker::start(controller, world, metrics, &work, &stop_work);
+        worker::start(controller, world, metrics, &work, &stops);
     }
     let ending = candidate.hold(held, stop).await;
-    stop_work.cancel();
+    stops.after_visit.cancel();
     work.close();
     match ending {
         // Whoever lost it must not write another thing.
-        Ending::Lost => Err(RunError::LeaseLost),
+        Ending::Lost => {
+            stops.at_once.cancel();
+            work.wait().await;
+            Err(RunError::LeaseLost)
+        }
         Ending::Stopped(held) => {
-            finish(candidate, &work, held).await;
+            finish(candidate, &work, &stops, held).await;
             Ok(())
         }
     }
 }
 
-async fn finish(candidate: &Candidate, work: &TaskTracker, held: Held) {
+async fn finish(candidate: &Candidate, work: &TaskTracker, stops: &Stops, held: Held) {
     if tokio::time::timeout(SHUTDOWN_TIMEOUT, work.wait())
         .await
         .is_err()
     {
-        tracing::warn!("visits did not end in time");
+        // What they sent may still land: the next leader waits for the Lease to run out.
+        stops.at_once.cancel();
+        tracing::warn!("visits did not end in time, the leader lease is not released");
+        return;
     }
     if let Err(error) = candidate.release(held).await {
         tracing::warn!(%error, "leader lease not released");
@@ -170,7 +178,7 @@ fn world(
         settings,
         caches,
         queues,
-        writer,
+        (writer, Reader::new(client.clone())),
         (guard, leases),
         events.clone(),
     )

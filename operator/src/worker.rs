@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::client::CallError;
-use crate::limits::{CONFLICT_DELAY, RECONCILE_TIMEOUT, RECONCILE_WORKERS};
+use crate::limits::{RECONCILE_TIMEOUT, RECONCILE_WORKERS};
 use crate::metrics::{Metrics, Outcome};
 use crate::queue::{Key, Next, Queue};
 use crate::world::World;
@@ -46,17 +46,31 @@ impl Controller {
     }
 }
 
-/// Starts the workers of a controller; each ends after its visit when told to stop.
+/// How workers end.
+#[derive(Clone, Debug, Default)]
+pub struct Stops {
+    /// Each after its visit.
+    pub after_visit: CancellationToken,
+    /// In the middle of it: somebody else may lead by now.
+    pub at_once: CancellationToken,
+}
+
+/// Starts the workers of a controller.
 pub fn start(
     controller: Controller,
     world: &Arc<World>,
     metrics: &Metrics,
     tasks: &TaskTracker,
-    stop: &CancellationToken,
+    stops: &Stops,
 ) {
     for _ in 0..RECONCILE_WORKERS {
-        let (world, metrics, stop) = (Arc::clone(world), metrics.clone(), stop.clone());
-        tasks.spawn(work(controller, world, metrics, stop));
+        let (world, metrics, stops) = (Arc::clone(world), metrics.clone(), stops.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stops.at_once.cancelled() => {}
+                () = work(controller, world, metrics, stops.after_visit) => {}
+            }
+        });
     }
 }
 
@@ -92,7 +106,7 @@ fn judge(
         Ok(Ok(next)) => (next, Outcome::Ok),
         Ok(Err(error)) if error.is_race() => {
             tracing::debug!(controller, namespace, name, %error, "looking again");
-            (Next::After(CONFLICT_DELAY), Outcome::Conflict)
+            (Next::Raced, Outcome::Conflict)
         }
         Ok(Err(error)) => {
             tracing::warn!(controller, namespace, name, %error, "reconcile failed");

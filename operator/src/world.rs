@@ -13,16 +13,20 @@ use k8s_openapi::api::core::v1::{Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
 use kube::core::DeserializeGuard;
+use vmcp_crds::labels::FIELD_MANAGER_STATUS;
 use vmcp_crds::names::owned_by_virtual_mcp_server;
 use vmcp_crds::virtualmcpserver::DiscoveredBackend;
 use vmcp_crds::{MCPServer, VirtualMCPServer};
 
 use crate::apply::Writer;
 use crate::cache::Cache;
+use crate::client::CallError;
 use crate::events::Events;
 use crate::guard::Guard;
 use crate::lease::{Freshness, LeaseBook};
+use crate::look::Reader;
 use crate::queue::{Key, Queue};
 use crate::virtualmcpserver::validate::Settings;
 
@@ -86,6 +90,7 @@ pub struct World {
     pub caches: Caches,
     pub queues: Queues,
     pub writer: Writer,
+    pub reader: Reader,
     pub guard: Arc<Guard>,
     pub events: Events,
     pub leases: Arc<Mutex<LeaseBook>>,
@@ -106,7 +111,7 @@ impl World {
         settings: Settings,
         caches: Caches,
         queues: Queues,
-        writer: Writer,
+        (writer, reader): (Writer, Reader),
         (guard, leases): (Arc<Guard>, Arc<Mutex<LeaseBook>>),
         events: Events,
     ) -> Self {
@@ -115,6 +120,7 @@ impl World {
             caches,
             queues,
             writer,
+            reader,
             guard,
             events,
             leases,
@@ -178,7 +184,7 @@ impl World {
         book.freshness(namespace, &lease, uid, Instant::now())
     }
 
-    /// When a gateway of this VirtualMCPServer last renewed its Lease, by its own clock.
+    /// When a gateway of this VirtualMCPServer last renewed its Lease, by the server's clock.
     #[must_use]
     pub fn lease_renewed(&self, gateway: &ObjectMeta) -> Option<Timestamp> {
         let (namespace, name) = (gateway.namespace.as_ref()?, gateway.name.as_ref()?);
@@ -186,8 +192,34 @@ impl World {
         let lease = self.caches.leases.get(namespace, &lease)?;
         let mut owners = lease.metadata.owner_references.iter().flatten();
         owners.find(|owner| Some(&owner.uid) == gateway.uid.as_ref())?;
-        let renewed = lease.spec.as_ref()?.renew_time.as_ref()?;
-        Some(renewed.0)
+        renewed_at(&lease)
+    }
+
+    /// Looks at the Lease itself and takes note: before anybody's place is taken, the cache
+    /// alone does not do. Its watch may lag behind that of the VirtualMCPServer.
+    ///
+    /// # Errors
+    /// The API server cannot be reached.
+    pub async fn look_at_lease(&self, gateway: &ObjectMeta) -> Result<(), CallError> {
+        let (Some(namespace), Some(name)) = (&gateway.namespace, &gateway.name) else {
+            return Ok(());
+        };
+        let lease = owned_by_virtual_mcp_server(name);
+        if let Some(live) = self.reader.lease(namespace, &lease).await? {
+            let mut book = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+            book.observe(&live, Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Whether a cached MCPServer of this UID exists and nobody deletes it, decodable or not.
+    #[must_use]
+    pub fn is_alive(&self, namespace: &str, uid: &str) -> bool {
+        let all = self.caches.mcp_servers.list(namespace);
+        all.iter().any(|server| {
+            let meta = server.meta();
+            meta.uid.as_deref() == Some(uid) && meta.deletion_timestamp.is_none()
+        })
     }
 
     /// How long this server is known to be deleted; the first question starts the clock.
@@ -237,6 +269,17 @@ impl World {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When a gateway last wrote the Lease. The server notes that beside what the gateway owns;
+/// the times in the Lease are another clock's.
+fn renewed_at(lease: &Lease) -> Option<Timestamp> {
+    let entries = lease.metadata.managed_fields.iter().flatten();
+    entries
+        .filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER_STATUS))
+        .filter_map(|entry| entry.time.as_ref())
+        .map(|time| time.0)
+        .max()
 }
 
 /// A copy of an object that can be decoded.

@@ -1,8 +1,9 @@
 //! Step 4: the writes of a visit, in order. A name that a stranger holds stops the rest
 //! of the chain: a binding to a stranger's ServiceAccount would give it our rights.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use vmcp_crds::VirtualMCPServer;
 
 use super::build::Objects;
@@ -115,7 +116,7 @@ pub async fn prune(
         world,
         key,
         facts,
-        seen,
+        now: seen.now,
     };
     let cached = entries_of(&seen.gateway)?;
     let plan = prune::plan(&cached, gateway, &knowledge);
@@ -129,7 +130,11 @@ pub async fn prune(
     // The patch tests entries to the letter, so they come as the server writes them.
     let status = world.writer.raw_status(seen.gateway.as_ref()).await?;
     let entries = status["discoveredBackends"].as_array();
-    let now = prune::plan(entries.map_or(&[], Vec::as_slice), gateway, &knowledge);
+    let entries = entries.map_or(&[][..], Vec::as_slice);
+    let mut now = prune::plan(entries, gateway, &knowledge);
+    if gateway == Gateway::Alive {
+        now.remove = really_gone(world, key, entries, &now.remove).await?;
+    }
     let uid = &facts.gateway.owner.uid;
     let Some(patch) = prune::patch(uid, &status, &now.remove) else {
         return Ok(nothing);
@@ -152,7 +157,26 @@ pub async fn prune(
     })
 }
 
-fn entries_of(gateway: &VirtualMCPServer) -> Result<Vec<serde_json::Value>, CallError> {
+/// Those of the entries whose server is deleted in truth and not only for our cache: a
+/// gateway that sees it would add the entry again.
+async fn really_gone(
+    world: &World,
+    key: &Key,
+    entries: &[Value],
+    candidates: &[usize],
+) -> Result<Vec<usize>, CallError> {
+    let mut gone = Vec::new();
+    for position in candidates {
+        let text = |field: &str| entries[*position][field].as_str().unwrap_or_default();
+        let (name, uid) = (text("name"), text("uid"));
+        if !world.reader.is_alive(&key.namespace, name, uid).await? {
+            gone.push(*position);
+        }
+    }
+    Ok(gone)
+}
+
+fn entries_of(gateway: &VirtualMCPServer) -> Result<Vec<Value>, CallError> {
     let entries = gateway.status.iter().flat_map(|s| &s.discovered_backends);
     Ok(entries
         .map(serde_json::to_value)
@@ -165,15 +189,12 @@ struct CachedKnowledge<'a> {
     world: &'a World,
     key: &'a Key,
     facts: &'a Facts<'a>,
-    seen: &'a Seen,
+    now: Instant,
 }
 
 impl Knowledge for CachedKnowledge<'_> {
     fn is_alive(&self, uid: &str) -> bool {
-        self.seen.servers.iter().any(|server| {
-            let meta = &server.metadata;
-            meta.uid.as_deref() == Some(uid) && meta.deletion_timestamp.is_none()
-        })
+        self.world.is_alive(&self.key.namespace, uid)
     }
 
     fn is_expected(&self, name: &str, uid: Option<&str>) -> bool {
@@ -184,6 +205,6 @@ impl Knowledge for CachedKnowledge<'_> {
     }
 
     fn deleted_for(&self, uid: &str) -> Duration {
-        self.world.deleted_for(self.key, uid, self.seen.now)
+        self.world.deleted_for(self.key, uid, self.now)
     }
 }

@@ -8,8 +8,21 @@ use vmcp_crds::labels;
 use vmcp_crds::names::owned_by_virtual_mcp_server;
 
 use super::facts::Seen;
+use crate::client::CallError;
 use crate::queue::Key;
 use crate::world::World;
+
+/// Looks at the Lease itself where the cache says that nobody holds it.
+///
+/// # Errors
+/// The API server cannot be reached.
+pub async fn confirm(world: &World, seen: &mut Seen) -> Result<(), CallError> {
+    if !seen.freshness.is_fresh() {
+        world.look_at_lease(&seen.gateway.metadata).await?;
+        seen.freshness = world.gateway_freshness(&seen.gateway.metadata);
+    }
+    Ok(())
+}
 
 /// `None` where there is nothing to do: gone, going, or not to be decoded.
 #[must_use]

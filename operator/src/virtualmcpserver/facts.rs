@@ -22,7 +22,7 @@ pub struct Seen {
     pub deployment: Option<Arc<Deployment>>,
     pub pods: Vec<Arc<Pod>>,
     pub freshness: Freshness,
-    /// When a gateway last renewed the Lease, by the gateway's clock.
+    /// When a gateway last renewed the Lease, by the server's clock.
     pub renewed: Option<Timestamp>,
     pub now: Instant,
 }
@@ -87,7 +87,8 @@ fn serving(seen: &Seen, deployment: Option<&Deployment>) -> Serving {
     }
     let began = deployment.and_then(roll_began);
     match (seen.renewed, began) {
-        (Some(renewed), Some(began)) if renewed >= began => Serving::Away,
+        // Whole seconds: a renewal in the very second of our write was the old gateway's.
+        (Some(renewed), Some(began)) if renewed > began => Serving::Away,
         // The Deployment itself is gone: so is whoever it ran.
         (Some(_), None) => Serving::Away,
         _ => Serving::RollingOut,

@@ -23,7 +23,7 @@ use crate::world::World;
 /// # Errors
 /// The API server cannot be reached, or somebody was faster than we.
 pub async fn reconcile(world: &World, key: &Key) -> Result<Next, CallError> {
-    let Some(seen) = dereference::dereference(world, key) else {
+    let Some(mut seen) = dereference::dereference(world, key) else {
         world.forget(key);
         return Ok(Next::OnEvent);
     };
@@ -33,6 +33,7 @@ pub async fn reconcile(world: &World, key: &Key) -> Result<Next, CallError> {
     if !world.is_settled(&gateway.owner.uid) {
         return Ok(Next::After(GUARD_DELAY));
     }
+    dereference::confirm(world, &mut seen).await?;
     let objects = build::objects(&gateway);
     let applied = apply::apply(world, &gateway, &objects).await?;
     let facts = facts::gather(&gateway, &seen, applied.hindrance.as_ref());

@@ -124,6 +124,7 @@ fn a_wrong_value_is_refused_by_name() {
         ("replicas=0", "replicas"),
         ("watchNamespace={a}", "watchNamespace"),
         ("logFormat=xml", "logFormat"),
+        ("podLabels.app\\.kubernetes\\.io/name=mine", "podLabels"),
         ("watchNamespaces={Not A Name}", "watchNamespaces"),
     ] {
         let output = helm(&[

@@ -218,7 +218,7 @@ impl Kit {
 
     /// Name of the operator that holds the Lease.
     pub async fn leader(&self) -> Result<String> {
-        let lease = self.api::<Lease>().get("vmcp-operator").await?;
+        let lease = self.api::<Lease>().get("operator.vmcp.dev").await?;
         let holder = lease.spec.and_then(|spec| spec.holder_identity);
         holder.context("a Lease without a holder")
     }
