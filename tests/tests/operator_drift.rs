@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use operator_kit::Kit;
 use serde_json::{Value, json};
 
@@ -40,7 +41,20 @@ async fn meddle<K: operator_kit::Kind>(kit: &Kit, name: &str, patch: Value) -> R
     Ok(())
 }
 
-/// Build 4: a key, a toleration and an order that leave the spec leave the Deployment. Show: steady
+/// How often the operator told of a rollout of the server.
+async fn rollouts(kit: &Kit) -> Result<i32> {
+    let events = kit.api::<Event>().list(&ListParams::default()).await?;
+    let told = events.items.iter().filter(|event| {
+        event.reason.as_deref() == Some("RolloutStarted")
+            && event.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some("git")
+    });
+    Ok(told
+        .map(|event| event.series.as_ref().map_or(1, |series| series.count))
+        .sum())
+}
+
+/// Build 4: a key, a toleration and an order that leave the spec leave the Deployment. API, events:
+/// a rollout is told once. Show: steady
 /// state writes nothing.
 #[tokio::test]
 async fn what_leaves_an_atomic_field_of_the_spec_leaves_the_deployment() -> Result<()> {
@@ -52,6 +66,9 @@ async fn what_leaves_an_atomic_field_of_the_spec_leaves_the_deployment() -> Resu
     })
     .await?;
     kit.until_quiet().await?;
+    // Taking over what the creation left is a write, and no rollout.
+    let told = rollouts(&kit).await?;
+    ensure!(told == 1, "{told}");
 
     let changed = json!({ "spec": { "workload": {
         "env": [{ "name": "URL", "value": "http://$(HOST)" }, { "name": "HOST", "value": "a" }],
