@@ -93,7 +93,8 @@ async fn a_backend_deleted_while_the_gateway_is_down_is_pruned_by_the_operator()
     gateway.program.kill()?;
     world.delete_server("doomed").await?;
 
-    until_gone(&world, STALE + GONE).await
+    // The operator lives all along; it does not wait for the Lease to go stale.
+    until_gone(&world, GONE).await
 }
 
 /// R2.8: the operator is down during the deletion; the gateway removes.
@@ -113,11 +114,9 @@ async fn a_backend_deleted_while_the_operator_is_down_is_removed_by_the_gateway(
     nobody_comes(&doomed).await
 }
 
-/// R2.8: both are down during the deletion; whoever comes first removes it within 5 s.
-#[tokio::test]
-async fn a_backend_deleted_while_both_are_down_is_removed_by_the_first_to_come() -> Result<()> {
-    let world = World::new("bothdown").await?;
-    let (_doomed, _other) = two_ready(&world).await?;
+/// A deletion while neither program runs. Killed, so that their Leases have to go stale.
+async fn deleted_while_both_are_down(world: &World) -> Result<(Backend, Backend)> {
+    let backends = two_ready(world).await?;
     let operator = world.operator().await?;
     let gateway = world.gateway("all").await?;
     world.until_phase("all", "Ready", SOON).await?;
@@ -125,12 +124,44 @@ async fn a_backend_deleted_while_both_are_down_is_removed_by_the_first_to_come()
     gateway.program.kill()?;
     operator.program.kill()?;
     world.delete_server("doomed").await?;
+    Ok(backends)
+}
+
+/// Until a new operator may write: the Lease of the killed one lasts 15 s, and is asked for
+/// every 3 s.
+const NEW_LEADER: Duration = Duration::from_secs(20);
+
+/// R2.8: both are down during the deletion; the operator comes first and stays alone.
+#[tokio::test]
+async fn a_backend_deleted_while_both_are_down_is_pruned_by_an_operator_that_comes_alone()
+-> Result<()> {
+    let world = World::new("opfirst").await?;
+    let _backends = deleted_while_both_are_down(&world).await?;
+
     let _operator = world.operator().await?;
+
+    // Meanwhile the gateway's Lease goes stale too.
+    until_gone(&world, NEW_LEADER + GONE).await
+}
+
+/// R2.8: both are down during the deletion; the gateway comes first and stays alone.
+#[tokio::test]
+async fn a_backend_deleted_while_both_are_down_is_removed_by_a_gateway_that_comes_alone()
+-> Result<()> {
+    let world = World::new("gwfirst").await?;
+    let (doomed, _other) = deleted_while_both_are_down(&world).await?;
+    let before = doomed.connections().len();
+
     let gateway = world.gateway("all").await?;
 
-    // The Lease of the dead gateway has to go stale before anybody may take it.
+    // It has to take the Lease of its predecessor first.
     until_gone(&world, STALE + GONE).await?;
-    gone_from_the_gateway(&gateway).await
+    gone_from_the_gateway(&gateway).await?;
+    ensure!(
+        doomed.connections().len() == before,
+        "a deleted backend was probed"
+    );
+    Ok(())
 }
 
 /// R2.8: the last backend leaves an empty list, not the last known one.
