@@ -79,6 +79,8 @@ impl Decoder {
         if self.after_cr && self.buffer.first() == Some(&b'\n') {
             let _ = self.buffer.split_to(1);
             self.scanned = self.scanned.saturating_sub(1);
+            // Here, for the buffer may be empty now: the next LF is a line of its own.
+            self.after_cr = false;
         }
         if !self.buffer.is_empty() {
             self.after_cr = false;
@@ -218,6 +220,21 @@ mod tests {
             let bytes: Vec<&[u8]> = stream.chunks(1).collect();
             assert_eq!(decode(&bytes), whole, "byte by byte with {end:?}");
         }
+    }
+
+    /// T22: a stream that mixes its line ends is cut just behind a CRLF; the LF that follows is the
+    /// blank line that dispatches the event.
+    #[test]
+    fn a_line_feed_after_a_finished_pair_is_a_line_of_its_own() {
+        let expected = [("message".to_owned(), "1".to_owned())];
+        let stream = b"data: 1\r\n\n";
+
+        for cut in 1..stream.len() {
+            let halves = [&stream[..cut], &stream[cut..]];
+            assert_eq!(decode(&halves), expected, "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = stream.chunks(1).collect();
+        assert_eq!(decode(&bytes), expected, "byte by byte");
     }
 
     /// A backend that sends an event without end is stopped at the limit.
