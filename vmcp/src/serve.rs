@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
 use crate::backend::Upstream;
+use crate::backend::announce::Announcer;
 use crate::clock::Clock;
 use crate::config::{Config, Origin};
 use crate::discovery::desired::Desired;
@@ -159,7 +160,7 @@ impl Running {
         let process = Arc::new(ProcessMeter::default());
         let leader = Arc::new(AtomicBool::new(false));
         let (registry, doors) = Registry::new(clock);
-        let upstream = Upstream::new(doors.observations.clone());
+        let upstream = Upstream::new(doors.observations.clone(), announcer(&doors));
         let fleet = Fleet::new(
             LiveChecker,
             clock,
@@ -292,6 +293,15 @@ async fn follow_files(
     if events.send(Event::Discovered(first)).await.is_ok() {
         files.run(events, cancel).await;
     }
+}
+
+/// A full queue loses an announcement; the list is read once a minute anyway.
+fn announcer(doors: &Doors) -> Announcer {
+    let events = doors.events.clone();
+    Announcer::new(move |id, generation| {
+        let id = id.clone();
+        let _ = events.try_send(Event::ListChanged { id, generation });
+    })
 }
 
 fn on_detach(upstream: &Upstream) -> crate::prober::OnDetach {

@@ -12,6 +12,7 @@ use anyhow::{Result, anyhow, ensure};
 use tokio::sync::mpsc;
 
 use vmcp::backend::Upstream;
+use vmcp::backend::announce::Announcer;
 use vmcp::backend::probe::{self, CheckReport, ProbeMemory, ProbeTarget, Want};
 use vmcp::gateway::port::{
     BackendPort, Observation, Repeat, SessionScope, Target, UpstreamError, UpstreamEvent,
@@ -132,6 +133,8 @@ pub struct Caller {
     pub upstream: Upstream,
     pub target: Target,
     pub observations: mpsc::Receiver<Observation>,
+    /// One for each time that a list was said to have changed.
+    pub announced: mpsc::Receiver<Generation>,
 }
 
 /// A call to be made.
@@ -198,6 +201,10 @@ impl Caller {
 
     pub fn with(endpoint: Arc<Endpoint>, dialect: Option<Dialect>) -> Self {
         let (sender, observations) = mpsc::channel(1024);
+        let (announce, announced) = mpsc::channel(1024);
+        let announcer = Announcer::new(move |_, generation| {
+            announce.try_send(generation).expect("room");
+        });
         let target = Target {
             id: BackendId::new("b", "uid-b"),
             generation: Generation(1),
@@ -205,9 +212,10 @@ impl Caller {
             dialect,
         };
         Self {
-            upstream: Upstream::new(sender),
+            upstream: Upstream::new(sender, announcer),
             target,
             observations,
+            announced,
         }
     }
 

@@ -3,6 +3,7 @@
 //! What is claimed about sockets, sessions and repeats is read off at the server, never asked of
 //! the code under test.
 
+mod beside;
 mod calls;
 mod checks;
 mod detection;

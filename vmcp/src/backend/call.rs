@@ -14,9 +14,13 @@ use tokio::time::Instant;
 use vmcp_core::health::{
     CallOutcome, Dialect, Outcome, ProbeFailure, ProbeReason, SessionMode, Step, Wire,
 };
-use vmcp_core::jsonrpc::{RpcError, raw};
+use vmcp_core::jsonrpc::raw;
 use vmcp_core::mcp::{Era, method};
 
+use super::announce::{Announcements, Announcer};
+use super::ending::{
+    OwnedDoing, by_reason, learnt_from, own_error, session_ended, stopped, undetected,
+};
 use super::message::Answer;
 use super::outgoing::Voice;
 use super::passage::{Route, SIDE_MESSAGE_WITHIN};
@@ -45,6 +49,7 @@ pub struct Call {
     pub(super) allowed: Duration,
     pub(super) events: Events,
     pub(super) started: Option<Started>,
+    pub(super) announcements: Announcements,
     /// The session of the client, claimed before the call waits for its place: a client that ends
     /// meanwhile then ends this one too, and none is opened that nobody would end (T7).
     claimed: Option<Arc<Cell>>,
@@ -74,13 +79,16 @@ impl Call {
         request: UpstreamRequest,
         events: Events,
         started: Started,
+        announcer: Announcer,
     ) -> Self {
         let deadline = Instant::from_std(request.deadline);
         let allowed = deadline.saturating_duration_since(Instant::now());
         let of_client = matches!(request.scope, SessionScope::Client(_));
         let claimed = (of_client && request.target.dialect.is_some_and(keeps_sessions))
             .then(|| slot.session(&request.scope));
+        let (id, generation) = (request.target.id.clone(), request.target.generation);
         Self {
+            announcements: Announcements::new(announcer, id, generation),
             claimed,
             slot,
             request,
@@ -130,7 +138,7 @@ impl Call {
             Era::Legacy => Route::Legacy(None),
         };
         let answer = self.over_http(dialect, route).await;
-        let answer = answer.or_else(own_error)?;
+        let answer = own_error(dialect.era, self.doing(), answer)?;
         self.deliver(answer).await
     }
 
@@ -159,7 +167,7 @@ impl Call {
         if answer.is_ok() {
             self.give_back();
         }
-        let answer = answer.or_else(own_error)?;
+        let answer = own_error(dialect.era, self.doing(), answer)?;
         self.deliver(answer).await
     }
 
@@ -326,57 +334,9 @@ impl Call {
     }
 }
 
-/// [`Doing`] that outlives a borrow of the call.
-#[derive(Debug)]
-struct OwnedDoing(Arc<str>);
-
-impl OwnedDoing {
-    fn as_doing(&self) -> Doing<'_> {
-        Doing {
-            step: Step::Call,
-            what: &self.0,
-        }
-    }
-}
-
 impl From<WireError> for Broken {
     fn from(error: WireError) -> Self {
         Self::Wire(error)
-    }
-}
-
-/// An HTTP 400 or 404 whose body is a JSON-RPC error is the backend's own answer: modern servers
-/// answer so by rule, legacy ones by habit. It passes as it is.
-fn own_error(broken: Broken) -> Result<Answer, Broken> {
-    if let Broken::Wire(WireError::Refused(refusal)) = &broken
-        && matches!(refusal.status, 400 | 404)
-        && let Some((_, error)) = refusal.rpc_error()
-    {
-        return Ok(Err::<Arc<str>, RpcError>(error));
-    }
-    Err(broken)
-}
-
-fn by_reason(failure: ProbeFailure) -> UpstreamError {
-    match failure.reason {
-        ProbeReason::AuthRequired | ProbeReason::AuthFailed => {
-            UpstreamError::Authentication(failure)
-        }
-        ProbeReason::ProtocolError
-        | ProbeReason::ResponseTooLarge
-        | ProbeReason::UnsupportedVersion => UpstreamError::Protocol(failure),
-        _ => UpstreamError::Unavailable(failure),
-    }
-}
-
-/// What health learns from an error that was made here. A rate limit is no verdict.
-fn learnt_from(error: &UpstreamError) -> Option<CallOutcome> {
-    match error {
-        UpstreamError::Unavailable(failure) if failure.reason == ProbeReason::RateLimited => None,
-        UpstreamError::Unavailable(failure)
-        | UpstreamError::Authentication(failure)
-        | UpstreamError::Protocol(failure) => Some(CallOutcome::Failed(failure.clone())),
-        UpstreamError::Timeout(_) | UpstreamError::Overloaded { .. } => None,
     }
 }
 
@@ -384,30 +344,8 @@ fn is_tool_error(method: &str, result: &str) -> bool {
     method == method::TOOLS_CALL && raw::top_level(result, "isError") == Some("true")
 }
 
-fn undetected(doing: Doing<'_>) -> ProbeFailure {
-    verdict::failed(
-        doing,
-        ProbeReason::ProtocolError,
-        None,
-        "the backend has not been understood yet",
-    )
-}
-
 /// Does a backend of this kind know its clients by a session?
 fn keeps_sessions(dialect: Dialect) -> bool {
     dialect.era == Era::Legacy
         && (dialect.sessions == SessionMode::Stateful || dialect.wire == Wire::Sse)
-}
-
-fn session_ended(doing: Doing<'_>) -> ProbeFailure {
-    verdict::failed(
-        doing,
-        ProbeReason::Stopped,
-        None,
-        "the client ended its session",
-    )
-}
-
-fn stopped(doing: Doing<'_>) -> ProbeFailure {
-    verdict::failed(doing, ProbeReason::Stopped, None, "the backend was removed")
 }

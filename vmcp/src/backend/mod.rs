@@ -8,11 +8,13 @@
 //! `probe` and `fresh` never touch `pool`: a check that shares a connection with traffic proves
 //! nothing about new connections (R2.2).
 
+pub mod announce;
 pub mod call;
 pub mod connect;
 pub mod conversation;
 pub mod cycle;
 pub mod detect;
+mod ending;
 pub mod fresh;
 pub mod handshake;
 pub mod link;

@@ -7,10 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
 use vmcp_core::health::Dialect;
-use vmcp_core::jsonrpc::{self, RequestId};
+use vmcp_core::jsonrpc::{self, Message, RequestId};
 use vmcp_core::mcp::{Era, meta, method};
 
 use super::call::{Broken, Call};
@@ -104,7 +105,7 @@ impl Call {
                     });
                     return Ok(answer);
                 }
-                Inbound::Notification(text) => self.emit(UpstreamEvent::Notification(text)).await?,
+                Inbound::Notification(text) => self.pass(text).await?,
                 Inbound::Request { id, method } => self.refuse(&id, &method, voice),
             }
         }
@@ -176,14 +177,32 @@ impl Call {
             };
             match received {
                 Some(Ok(Inbound::Response { answer, .. })) => return Ok(answer),
-                Some(Ok(Inbound::Notification(text))) => {
-                    self.emit(UpstreamEvent::Notification(text)).await?
-                }
+                Some(Ok(Inbound::Notification(text))) => self.pass(text).await?,
                 Some(Ok(Inbound::Request { .. })) => {}
                 Some(Err(error)) => return Err(error.into()),
                 None => return Err(WireError::Lost("the event stream ended".to_owned()).into()),
             }
         }
+    }
+
+    /// To the client; news of a list goes to the registry instead, which tells clients what came of
+    /// it (T15).
+    async fn pass(&mut self, notification: Arc<str>) -> Result<(), Broken> {
+        let parsed = jsonrpc::parse(notification.as_bytes());
+        let method = match &parsed {
+            Ok(Message::Notification(parsed)) => parsed.method.as_ref(),
+            _ => "",
+        };
+        match method {
+            method::NOTIFICATION_TOOLS_LIST_CHANGED => self.announcements.hear(),
+            method::NOTIFICATION_PROMPTS_LIST_CHANGED
+            | method::NOTIFICATION_RESOURCES_LIST_CHANGED => {}
+            _ => {
+                let event = UpstreamEvent::Notification(Arc::clone(&notification));
+                self.emit(event).await?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn emit(&mut self, event: UpstreamEvent) -> Result<(), Broken> {
@@ -198,7 +217,8 @@ impl Call {
         }
     }
 
-    /// Does the session answer? Anything but a refusal counts as yes: an outage loses no session.
+    /// Does the session answer? Anything but a refusal of the session counts as yes: neither an
+    /// outage nor a rate limit nor a missing credential loses a session.
     pub(super) async fn ping(&self, voice: Voice<'_>) -> bool {
         let id = next_id();
         let asked = async {
@@ -218,7 +238,8 @@ impl Call {
             .await
             .map(drop)
         };
-        !matches!(asked.await, Err(WireError::Refused(_)))
+        let asked = asked.await.map_err(|error| error.status());
+        !matches!(asked, Err(Some(400 | 404)))
     }
 
     fn legacy_params(&self) -> Option<String> {
@@ -238,21 +259,38 @@ impl Call {
         )
     }
 
-    /// A legacy backend does not take a closed connection for a cancellation.
+    /// A legacy backend does not take a closed connection for a cancellation. Waits for its place:
+    /// calls bound how many there are.
     fn tell_cancelled(&self, id: &RequestId, voice: Voice<'_>) {
         let body = jsonrpc::write_notification(
             method::NOTIFICATION_CANCELLED,
             Some(&cancelled_params(id)),
         );
-        self.tell_aside(body, voice);
+        let place = Arc::clone(&self.slot.aside).acquire_owned();
+        self.tell_aside(body, voice, place);
     }
 
+    /// A request of the server's. Dropped where too many are being answered: nothing but the
+    /// backend's own restraint bounds how many there are.
     fn refuse(&self, id: &RequestId, method: &str, voice: Voice<'_>) {
-        self.tell_aside(message::reply_to(id, method), voice);
+        match Arc::clone(&self.slot.aside).try_acquire_owned() {
+            Ok(place) => {
+                let place = std::future::ready(Ok(place));
+                self.tell_aside(message::reply_to(id, method), voice, place);
+            }
+            Err(_) => {
+                tracing::debug!(backend = %self.slot.id, method, "request of a server dropped");
+            }
+        }
     }
 
     /// Sends a message on a connection of its own, beside the call.
-    fn tell_aside(&self, body: Vec<u8>, voice: Voice<'_>) {
+    fn tell_aside(
+        &self,
+        body: Vec<u8>,
+        voice: Voice<'_>,
+        place: impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + 'static,
+    ) {
         let Ok(request) = outgoing::post(&self.slot.endpoint, voice, body) else {
             return;
         };
@@ -260,6 +298,7 @@ impl Call {
         tokio::spawn(async move {
             let deadline = Instant::now() + SIDE_MESSAGE_WITHIN;
             let told = async {
+                let _place = within(deadline, place).await?;
                 let (mut link, _) = Link::dial(&slot.endpoint, &slot.tls, deadline).await?;
                 tell(&mut link, outgoing::ending(request, Last::Yes), deadline).await
             };

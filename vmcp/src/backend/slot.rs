@@ -35,6 +35,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// After calls were told to stop, they get this long to do so.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
 
+/// Messages beside calls that are on their way at once, each on a connection of its own: a backend
+/// that asks much on the streams of calls must not use up our descriptors (R4.8).
+const ASIDE: usize = 8;
+
 /// `IN_FLIGHT` for the semaphore's own type.
 const PLACES: u32 = 100;
 
@@ -50,6 +54,8 @@ pub struct Slot {
     pub connections: Arc<AtomicU64>,
     /// Calls must stop: the backend is gone.
     pub stop: CancellationToken,
+    /// Places for messages beside calls.
+    pub aside: Arc<Semaphore>,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     clients: Mutex<HashMap<Arc<str>, Arc<Cell>>>,
@@ -82,6 +88,7 @@ impl Slot {
             pool: Pool::default(),
             connections: Arc::default(),
             stop: CancellationToken::new(),
+            aside: Arc::new(Semaphore::new(ASIDE)),
             places: Arc::new(Semaphore::new(IN_FLIGHT)),
             waiting: AtomicUsize::new(0),
             clients: Mutex::default(),

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use vmcp_core::health::{ProbeFailure, ProbeReason, Step};
 use vmcp_core::id::{BackendId, Generation};
 
+use super::announce::Announcer;
 use super::call::Call;
 use super::slot::{Running, Slot};
 use crate::gateway::port::{
@@ -41,6 +42,7 @@ pub struct Upstream {
 struct Inner {
     slots: Mutex<Slots>,
     observations: mpsc::Sender<Observation>,
+    announcer: Announcer,
     closing: TaskTracker,
 }
 
@@ -51,13 +53,15 @@ struct Slots {
 }
 
 impl Upstream {
-    /// `observations` gets what each call taught, if it has room (R4.9).
+    /// `observations` gets what each call taught, if it has room (R4.9); `announcer` hears of lists
+    /// that changed.
     #[must_use]
-    pub fn new(observations: mpsc::Sender<Observation>) -> Self {
+    pub fn new(observations: mpsc::Sender<Observation>, announcer: Announcer) -> Self {
         Self {
             inner: Arc::new(Inner {
                 slots: Mutex::default(),
                 observations,
+                announcer,
                 closing: TaskTracker::new(),
             }),
         }
@@ -131,7 +135,8 @@ impl BackendPort for Upstream {
             let (events, received) = mpsc::channel(EVENT_BUFFER);
             let (started, first) = oneshot::channel();
             let (id, generation) = (request.target.id.clone(), request.target.generation);
-            let call = Call::new(slot, request, events, started);
+            let announcer = inner.announcer.clone();
+            let call = Call::new(slot, request, events, started, announcer);
             let observations = inner.observations.clone();
             // A task of its own: a client that goes away must not tear a handshake in two.
             tokio::spawn(async move {

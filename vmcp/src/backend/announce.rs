@@ -1,0 +1,83 @@
+//! A backend that says on the stream of a call that its list changed.
+//!
+//! Owns the way of that news to the registry, which reads the list anew and tells clients only if
+//! it differs (T15). Never hands the notification to a client. Exists so that a backend that says
+//! it without end floods nothing that other backends use (R4.11).
+
+use std::fmt;
+use std::sync::Arc;
+
+use vmcp_core::id::{BackendId, Generation};
+
+/// What is to be done when a list changed. Must not wait.
+#[derive(Clone)]
+pub struct Announcer(Arc<Announce>);
+
+type Announce = dyn Fn(&BackendId, Generation) + Send + Sync;
+
+/// The announcements of one call: the first is passed on at once, all that follow together at its
+/// end.
+#[derive(Debug)]
+pub struct Announcements {
+    announcer: Announcer,
+    id: BackendId,
+    generation: Generation,
+    heard: Heard,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    /// And passed on.
+    Once,
+    /// Something changed after the first.
+    Again,
+}
+
+impl Announcer {
+    #[must_use]
+    pub fn new(announce: impl Fn(&BackendId, Generation) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(announce))
+    }
+}
+
+impl fmt::Debug for Announcer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Announcer(..)")
+    }
+}
+
+impl Announcements {
+    #[must_use]
+    pub fn new(announcer: Announcer, id: BackendId, generation: Generation) -> Self {
+        Self {
+            announcer,
+            id,
+            generation,
+            heard: Heard::Nothing,
+        }
+    }
+
+    pub fn hear(&mut self) {
+        self.heard = match self.heard {
+            Heard::Nothing => {
+                self.pass_on();
+                Heard::Once
+            }
+            Heard::Once | Heard::Again => Heard::Again,
+        };
+    }
+
+    fn pass_on(&self) {
+        (self.announcer.0)(&self.id, self.generation);
+    }
+}
+
+/// However the call ends, its last word counts.
+impl Drop for Announcements {
+    fn drop(&mut self) {
+        if self.heard == Heard::Again {
+            self.pass_on();
+        }
+    }
+}
