@@ -16,7 +16,7 @@ use vmcp_crds::labels;
 use vmcp_crds::mcpserver::MCPServerStatus;
 use vmcp_crds::names::owned_by_virtual_mcp_server;
 use vmcp_crds::reason::EventReason;
-use vmcp_crds::virtualmcpserver::VirtualMCPServerStatus;
+use vmcp_crds::virtualmcpserver::{DiscoveredBackend, VirtualMCPServerStatus};
 use vmcp_crds::{MCPServer, VirtualMCPServer};
 
 use crate::cache::{Cache, Change, Feeder, Hook, Prepared, Watched};
@@ -197,11 +197,15 @@ fn virtual_hook(listeners: &Listeners) -> Hook<Guarded<VirtualMCPServer>> {
         if change.after.is_some() {
             queues.virtuals.add(Key::new(&namespace, name));
         }
-        for object in [&change.before, &change.after].into_iter().flatten() {
-            let status = object.0.as_ref().ok().and_then(|o| o.status.as_ref());
-            for entry in status.iter().flat_map(|status| &status.discovered_backends) {
-                queues.servers.add(Key::new(&namespace, &entry.name));
-            }
+        let (before, after) = (
+            entries(change.before.as_deref()),
+            entries(change.after.as_deref()),
+        );
+        let same = |one: &&DiscoveredBackend, others: &[DiscoveredBackend]| others.contains(one);
+        let gone = before.iter().filter(|entry| !same(entry, after));
+        let new = after.iter().filter(|entry| !same(entry, before));
+        for entry in gone.chain(new) {
+            queues.servers.add(Key::new(&namespace, &entry.name));
         }
         tell(
             &events,
@@ -214,6 +218,12 @@ fn virtual_hook(listeners: &Listeners) -> Hook<Guarded<VirtualMCPServer>> {
             },
         );
     })
+}
+
+/// What a VirtualMCPServer says of its backends; nothing where it cannot be decoded.
+fn entries(gateway: Option<&Guarded<VirtualMCPServer>>) -> &[DiscoveredBackend] {
+    let status = gateway.and_then(|gateway| gateway.0.as_ref().ok()?.status.as_ref());
+    status.map_or(&[], |status| &status.discovered_backends)
 }
 
 /// Events of a change of one and the same object.
