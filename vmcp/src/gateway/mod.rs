@@ -15,6 +15,7 @@ mod legacy;
 mod list;
 mod modern;
 mod reply;
+mod tombstones;
 mod watch;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! carries its own claims, so it outlives the table entry: idle expiry ends upstream state, not the
 //! id. Never trusts an id that it cannot open, and never says why it could not (T10: 404, always).
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,14 +20,10 @@ use vmcp_core::jsonrpc::RequestId;
 use vmcp_core::limits;
 use vmcp_core::session::SessionClaims;
 
+use super::tombstones::Tombstones;
+
 /// Bytes of an AES-256-GCM key.
 const KEY_LEN: usize = 32;
-
-/// Characters of an id that hold its nonce: 12 bytes in base64.
-const NONCE_TEXT: usize = NONCE_LEN / 3 * 4;
-
-/// Deleted ids that are remembered: a day of one deletion a second.
-const MAX_TOMBSTONES: usize = 86_400;
 
 /// Longest id that is looked at: claims are bounded, anything longer was not minted here.
 const MAX_ID_LEN: usize = 2 * limits::SESSION_CLAIMS;
@@ -148,46 +144,6 @@ impl Drop for CallGuard {
     fn drop(&mut self) {
         lock(&self.live.calls).remove(&self.id);
     }
-}
-
-/// What is remembered of a deleted id: its nonce, which is drawn anew for each.
-type Nonce64 = [u8; NONCE_TEXT];
-
-/// Deleted ids until they would have expired. Bounded: the oldest goes first, and an id that was
-/// forgotten opens an empty session again, nothing else.
-#[derive(Debug, Default)]
-struct Tombstones {
-    known: HashSet<Nonce64>,
-    by_age: VecDeque<(Nonce64, u64)>,
-}
-
-impl Tombstones {
-    fn bury(&mut self, id: &str, expires: u64) {
-        let Some(key) = nonce_of(id) else { return };
-        if self.known.insert(key) {
-            self.by_age.push_back((key, expires));
-        }
-        if self.by_age.len() > MAX_TOMBSTONES
-            && let Some((oldest, _)) = self.by_age.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
-
-    fn holds(&self, id: &str) -> bool {
-        nonce_of(id).is_some_and(|key| self.known.contains(&key))
-    }
-
-    /// All ids live equally long, so the oldest expires first.
-    fn clear_expired(&mut self, now: u64) {
-        while let Some((key, _)) = self.by_age.pop_front_if(|(_, expires)| *expires <= now) {
-            self.known.remove(&key);
-        }
-    }
-}
-
-fn nonce_of(id: &str) -> Option<Nonce64> {
-    id.as_bytes().first_chunk().copied()
 }
 
 /// All sessions of this replica.
@@ -385,25 +341,6 @@ mod tests {
         let id = Arc::clone(&table.open(claims(), NOW).unwrap().id);
 
         assert!(table.find(&id, "uid-1", NOW + 86_400).is_none());
-    }
-
-    /// Deleting costs bounded memory, however often it is done.
-    #[test]
-    fn the_memory_of_deleted_sessions_is_bounded() {
-        let mut tombstones = Tombstones::default();
-        for number in 0..=MAX_TOMBSTONES {
-            tombstones.bury(&format!("{number:016}-and-the-rest"), NOW + 10);
-        }
-
-        assert_eq!(tombstones.by_age.len(), MAX_TOMBSTONES);
-        assert_eq!(tombstones.known.len(), MAX_TOMBSTONES);
-        assert!(
-            !tombstones.holds("0000000000000000"),
-            "the oldest is forgotten"
-        );
-        assert!(tombstones.holds("0000000000000001"));
-        tombstones.clear_expired(NOW + 10);
-        assert!(tombstones.known.is_empty() && tombstones.by_age.is_empty());
     }
 
     #[test]

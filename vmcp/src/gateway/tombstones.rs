@@ -1,0 +1,80 @@
+//! Which sessions were deleted.
+//!
+//! Owns the memory of deleted ids until they would have expired. Never keeps the id itself: ids are
+//! long and made by anonymous clients. Bounded, whatever clients do.
+
+use std::collections::{HashSet, VecDeque};
+
+use ring::aead::NONCE_LEN;
+
+/// Characters of an id that hold its nonce: 12 bytes in base64.
+const NONCE_TEXT: usize = NONCE_LEN / 3 * 4;
+
+/// Deleted ids that are remembered: a day of one deletion a second.
+const MAX_TOMBSTONES: usize = 86_400;
+
+/// What is remembered of a deleted id: its nonce, which is drawn anew for each.
+type Nonce64 = [u8; NONCE_TEXT];
+
+/// Deleted ids until they would have expired. Bounded: the oldest goes first, and an id that was
+/// forgotten opens an empty session again, nothing else.
+#[derive(Debug, Default)]
+pub(super) struct Tombstones {
+    known: HashSet<Nonce64>,
+    by_age: VecDeque<(Nonce64, u64)>,
+}
+
+impl Tombstones {
+    pub(super) fn bury(&mut self, id: &str, expires: u64) {
+        let Some(key) = nonce_of(id) else { return };
+        if self.known.insert(key) {
+            self.by_age.push_back((key, expires));
+        }
+        if self.by_age.len() > MAX_TOMBSTONES
+            && let Some((oldest, _)) = self.by_age.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    pub(super) fn holds(&self, id: &str) -> bool {
+        nonce_of(id).is_some_and(|key| self.known.contains(&key))
+    }
+
+    /// All ids live equally long, so the oldest expires first.
+    pub(super) fn clear_expired(&mut self, now: u64) {
+        while let Some((key, _)) = self.by_age.pop_front_if(|(_, expires)| *expires <= now) {
+            self.known.remove(&key);
+        }
+    }
+}
+
+fn nonce_of(id: &str) -> Option<Nonce64> {
+    id.as_bytes().first_chunk().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    /// Deleting costs bounded memory, however often it is done.
+    #[test]
+    fn the_memory_of_deleted_sessions_is_bounded() {
+        let mut tombstones = Tombstones::default();
+        for number in 0..=MAX_TOMBSTONES {
+            tombstones.bury(&format!("{number:016}-and-the-rest"), NOW + 10);
+        }
+
+        assert_eq!(tombstones.by_age.len(), MAX_TOMBSTONES);
+        assert_eq!(tombstones.known.len(), MAX_TOMBSTONES);
+        assert!(
+            !tombstones.holds("0000000000000000"),
+            "the oldest is forgotten"
+        );
+        assert!(tombstones.holds("0000000000000001"));
+        tombstones.clear_expired(NOW + 10);
+        assert!(tombstones.known.is_empty() && tombstones.by_age.is_empty());
+    }
+}
