@@ -1,10 +1,16 @@
 //! What clients see when the tools of a backend change, through a real gateway process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use vmcp_tests::backend::{Backend, Behaviour, Script, Tool};
+use tokio_util::sync::CancellationToken;
+use vmcp::backend::watch::{self, Ended, OnChange};
+use vmcp::snapshot::{Endpoint, ProtocolChoice, Transport};
+use vmcp_core::health::{Dialect, SessionMode, Wire};
+use vmcp_core::mcp::{Era, ProtocolVersion};
+use vmcp_tests::backend::{Backend, Behaviour, Fault, Script, Tool};
 use vmcp_tests::eventually::eventually;
 use vmcp_tests::http;
 use vmcp_tests::stack::{Local, SOON};
@@ -128,5 +134,39 @@ async fn a_backend_that_announces_nothing_is_not_followed() -> Result<()> {
         backend.requests("GET")
     );
     ensure!(backend.sessions().len() == 1, "{:?}", backend.sessions());
+    Ok(())
+}
+
+/// T2, T7: a server that announces changes and refuses the stream is recognised as one that will
+/// never serve it, and the session that was opened for it is ended.
+#[tokio::test]
+async fn a_refused_stream_leaves_nothing_and_is_told_from_a_broken_one() -> Result<()> {
+    for (status, expected) in [(405, Ended::Refused), (503, Ended::Broken)] {
+        let backend = Backend::start(Script::legacy().with_get_stream()).await?;
+        backend
+            .set(Fault::on("GET", Fault::http_status(status)))
+            .await?;
+        let endpoint = Endpoint {
+            url: backend.url().parse()?,
+            host_header: None,
+            transport: Transport::StreamableHttp,
+            protocol: ProtocolChoice::Auto,
+            connect_timeout: SOON,
+            call_timeout: SOON,
+        };
+        let dialect = Dialect {
+            era: Era::Legacy,
+            version: ProtocolVersion::LATEST_LEGACY,
+            wire: Wire::StreamableHttp,
+            sessions: SessionMode::Stateful,
+        };
+        let nothing = OnChange::new(|| {});
+        let never = CancellationToken::new();
+        let ended = watch::follow(Arc::new(endpoint), dialect, nothing, never).await;
+
+        ensure!(ended == expected, "{status}: {ended:?}");
+        ensure!(backend.sessions().len() == 1, "{:?}", backend.sessions());
+        ensure!(backend.sessions_open() == 0, "{:?}", backend.sessions());
+    }
     Ok(())
 }

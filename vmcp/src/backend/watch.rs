@@ -36,6 +36,15 @@ const SILENCE: Duration = Duration::from_secs(300);
 /// What a modern server is asked to tell.
 const INTEREST: &str = r#"{"notifications":{"toolsListChanged":true}}"#;
 
+/// How a watch stream ended, which says whether another is worth asking for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The server offers no such stream, whatever it announces.
+    Refused,
+    /// Anything else.
+    Broken,
+}
+
 /// Called once for each announcement. Must not wait.
 #[derive(Clone)]
 pub struct OnChange(Arc<dyn Fn() + Send + Sync>);
@@ -70,7 +79,7 @@ pub async fn follow(
     dialect: Dialect,
     changed: OnChange,
     cancel: CancellationToken,
-) {
+) -> Ended {
     let tls = Trust::Machine;
     let ended = match dialect.era {
         Era::Modern => modern(&endpoint, &tls, dialect.version, &changed, &cancel).await,
@@ -81,9 +90,19 @@ pub async fn follow(
             ended
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "watch stream ended");
+    let Err(error) = ended else {
+        return Ended::Broken;
+    };
+    tracing::debug!(%error, "watch stream ended");
+    match error.status() {
+        Some(status) if is_final(status) => Ended::Refused,
+        _ => Ended::Broken,
     }
+}
+
+/// Will the next stream be refused as well? Not where the server is merely busy.
+const fn is_final(status: u16) -> bool {
+    matches!(status, 400..=499) && !matches!(status, 408 | 425 | 429)
 }
 
 async fn legacy(

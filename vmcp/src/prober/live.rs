@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Checked, Checker};
 use crate::backend::probe::{self, ProbeMemory, ProbeTarget, Timings};
-use crate::backend::watch::{self, OnChange};
+use crate::backend::watch::{self, Ended, OnChange};
 use crate::metrics::{Durations, Phase};
 use crate::registry::Want;
 use crate::snapshot::Endpoint;
@@ -51,7 +51,7 @@ impl Checker for LiveChecker {
         memory: &ProbeMemory,
         changed: OnChange,
         cancel: CancellationToken,
-    ) -> Option<BoxFuture<'static, ()>> {
+    ) -> Option<BoxFuture<'static, Ended>> {
         let dialect = memory
             .dialect()
             .filter(|dialect| watch::can_follow(*dialect))?;

@@ -26,7 +26,7 @@ use vmcp_core::catalog::Catalog;
 use vmcp_core::health::Outcome;
 use vmcp_core::id::{BackendId, Generation};
 
-use crate::backend::watch::OnChange;
+use crate::backend::watch::{Ended, OnChange};
 use crate::clock::Clock;
 use crate::metrics::Durations;
 use crate::registry::{Cause, Effect, Events, Plan, Runtime, Want};
@@ -56,7 +56,7 @@ pub trait Checker: Send + Sync + fmt::Debug + 'static {
         memory: &Self::Memory,
         changed: OnChange,
         cancel: CancellationToken,
-    ) -> Option<BoxFuture<'static, ()>>;
+    ) -> Option<BoxFuture<'static, Ended>>;
 
     /// Ends what the memory holds at the backend (T7).
     fn end(&self, endpoint: Arc<Endpoint>, memory: Self::Memory) -> BoxFuture<'static, ()>;

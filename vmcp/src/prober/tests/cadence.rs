@@ -186,3 +186,32 @@ async fn a_burst_of_announcements_is_one_check_at_once() {
         "one stream at a time"
     );
 }
+
+/// T2, T7: a server that announces changes and refuses the stream is asked for it once, not for
+/// ever: each try is a session there.
+#[tokio::test(start_paused = true)]
+async fn a_refused_stream_is_not_asked_for_again() {
+    let running = Running::start();
+    let soon = Duration::from_millis(10);
+    running.backends.end_streams("a", Ended::Refused, soon);
+    running.discover(&["a"]).await;
+    pass(3600).await;
+
+    assert_eq!(running.backends.followed(), 1);
+}
+
+/// T7: a stream that keeps breaking is asked for ever more rarely; one that stood is asked for
+/// again soon (R4.11).
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_keeps_breaking_is_asked_for_ever_more_rarely() {
+    for (lived, least, most) in [(60, 9, 14), (200, 15, 20)] {
+        let running = Running::start();
+        let lived = Duration::from_secs(lived);
+        running.backends.end_streams("a", Ended::Broken, lived);
+        running.discover(&["a"]).await;
+        pass(3600).await;
+
+        let followed = running.backends.followed();
+        assert!((least..=most).contains(&followed), "{followed} in an hour");
+    }
+}

@@ -46,6 +46,8 @@ struct Inner {
     most_in_flight: AtomicUsize,
     /// Who follows which host, and how to announce a change there.
     followed: Mutex<Vec<(String, OnChange)>>,
+    /// Whose streams end, how, and after how long.
+    streams: Mutex<HashMap<String, (Ended, Duration)>>,
     /// Health sessions that are open.
     open: Mutex<Vec<String>>,
 }
@@ -62,6 +64,15 @@ impl Pretended {
             .filter(|(name, _)| name == host)
             .map(|(_, at)| *at)
             .collect()
+    }
+
+    fn end_streams(&self, host: &str, ended: Ended, after: Duration) {
+        let mut streams = self.0.streams.lock().unwrap();
+        streams.insert(host.to_owned(), (ended, after));
+    }
+
+    fn followed(&self) -> usize {
+        self.0.followed.lock().unwrap().len()
     }
 
     fn open(&self) -> Vec<String> {
@@ -122,12 +133,18 @@ impl Checker for Pretended {
         _memory: &Option<String>,
         changed: OnChange,
         cancel: CancellationToken,
-    ) -> Option<BoxFuture<'static, ()>> {
+    ) -> Option<BoxFuture<'static, Ended>> {
         let inner = Arc::clone(&self.0);
         let host = endpoint.url.host_str().unwrap().to_owned();
         let follow = async move {
+            let ends = inner.streams.lock().unwrap().get(&host).copied();
             inner.followed.lock().unwrap().push((host, changed));
+            if let Some((ended, after)) = ends {
+                tokio::time::sleep(after).await;
+                return ended;
+            }
             cancel.cancelled().await;
+            Ended::Broken
         };
         Some(follow.boxed())
     }
