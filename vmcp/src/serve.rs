@@ -38,6 +38,9 @@ const STILL_ACCEPT: Duration = Duration::from_secs(5);
 /// Ending sessions at backends is a courtesy: it gets this long at the end.
 const CLOSE_BACKENDS: Duration = Duration::from_secs(3);
 
+/// Calls that were stopped still write their answer.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// Releasing the Lease; after this it expires by itself.
 const RELEASE_LEASE: Duration = Duration::from_secs(3);
 
@@ -243,10 +246,19 @@ impl Running {
         {
             tracing::warn!(
                 seconds = config.drain.as_secs(),
-                "drain is over, calls are cut"
+                "drain is over, calls are stopped"
             );
-            self.stop.now.cancel();
-            let _ = tokio::time::timeout(CLOSE_BACKENDS, server).await;
+            // Stopped from behind first, so that each caller has an answer before its connection
+            // is cut.
+            let stopped = self.upstream.shutdown(Duration::ZERO);
+            let _ = tokio::time::timeout(CLOSE_BACKENDS, stopped).await;
+            if tokio::time::timeout(LAST_ANSWERS, &mut server)
+                .await
+                .is_err()
+            {
+                self.stop.now.cancel();
+                let _ = tokio::time::timeout(CLOSE_BACKENDS, server).await;
+            }
         }
         self.discovery.cancel();
         self.registry.cancel();
