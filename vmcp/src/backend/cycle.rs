@@ -17,7 +17,7 @@ use vmcp_core::mcp::{Era, ServerInfo, method};
 
 use super::conversation::Conversation;
 use super::fresh::Fresh;
-use super::listing::{self, ListError, Tools};
+use super::listing::{self, ListError, Tools, header_params};
 use super::memory::{Changes, ProbeMemory};
 use super::message::Answer;
 use super::outgoing::Last;
@@ -227,14 +227,30 @@ impl<'t> Cycle<'t> {
             return Ok(Listed::No);
         }
         let began = Instant::now();
-        let pages = listing::tools(talk, self.memory.tools, deadline).await?;
+        let mut pages = listing::tools(talk, self.memory.tools, deadline).await?;
         self.timings.list = Some(began.elapsed());
+        if matches!(talk, Conversation::Modern { .. }) {
+            let left_out = header_params::leave_out(&mut pages);
+            self.tell_left_out(left_out);
+        }
         let (catalog, warnings) = Catalog::from_pages(pages);
         for warning in warnings {
             tracing::debug!(url = %self.endpoint.url, warning, "catalogue entry left out");
         }
         self.catalog = Some(catalog);
         Ok(Listed::Yes)
+    }
+
+    /// Said once, not at each list.
+    fn tell_left_out(&mut self, left_out: Vec<String>) {
+        if left_out != self.memory.left_out && !left_out.is_empty() {
+            tracing::warn!(
+                url = %self.endpoint.url,
+                tools = ?left_out,
+                "tools left out: they want arguments in HTTP headers, which is not supported yet"
+            );
+        }
+        self.memory.left_out = left_out;
     }
 
     pub(super) fn healthy(&self, latency: Duration, dialect: Dialect, listed: Listed) -> Outcome {

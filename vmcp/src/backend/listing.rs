@@ -3,6 +3,8 @@
 //! Owns following the cursors to the end (T21), within the shared limits. Keeps entries raw;
 //! judging them is the catalogue's. A cursor that comes twice would go round for ever: an error.
 
+pub(super) mod header_params;
+
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};

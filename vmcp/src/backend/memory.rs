@@ -28,6 +28,9 @@ pub struct ProbeMemory {
     pub(super) changes: Changes,
     pub(super) session: Option<HealthSession>,
     pub(super) retired: Vec<HealthSession>,
+    /// Tools that cannot be offered, as last logged: the log repeats nothing each minute.
+    #[serde(skip)]
+    pub(super) left_out: Vec<String>,
 }
 
 /// Does the server say when its tools change?
