@@ -14,6 +14,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use vmcp_core::time::Tick;
@@ -57,6 +58,39 @@ enum Standing {
     Taken,
 }
 
+/// Says whether we hold the Lease.
+struct Teller {
+    lease: String,
+    leader: Arc<AtomicBool>,
+    held: watch::Sender<bool>,
+}
+
+impl Teller {
+    fn tell(&self, holds: bool) {
+        self.leader.store(holds, Ordering::Relaxed);
+        let changed = self
+            .held
+            .send_if_modified(|old| std::mem::replace(old, holds) != holds);
+        if changed {
+            tracing::info!(lease = self.lease, holds, "lease changed hands");
+        }
+    }
+
+    /// Finishes `work`, and says meanwhile when the Lease lapses: an API server that hangs must not
+    /// make us hold it for longer.
+    async fn until<T>(&self, lapse: Option<Instant>, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        if let Some(lapse) = lapse {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = tokio::time::sleep_until(lapse) => self.tell(false),
+            }
+        }
+        work.await
+    }
+}
+
 impl Lease {
     pub(super) fn new(writer: &StatusWriter) -> Self {
         let identity = &writer.identity;
@@ -75,31 +109,35 @@ impl Lease {
 
     /// Competes until cancelled, then releases what it holds.
     pub(super) async fn run(mut self, held: watch::Sender<bool>, cancel: CancellationToken) {
+        let teller = Teller {
+            lease: self.name.clone(),
+            leader: Arc::clone(&self.leader),
+            held,
+        };
         loop {
-            if let Err(error) = self.round().await {
+            let lapse = self.lapse();
+            if let Err(error) = teller.until(lapse, self.round()).await {
                 tracing::debug!(%error, "lease round failed");
             }
-            self.tell(&held);
+            teller.tell(self.holds());
+            let pause = teller.until(self.lapse(), tokio::time::sleep(RENEW));
             tokio::select! {
                 () = cancel.cancelled() => break,
-                () = tokio::time::sleep(RENEW) => {}
+                () = pause => {}
             }
         }
         let held_at_end = self.holds();
         self.renewed = None;
-        self.tell(&held);
+        teller.tell(false);
         if held_at_end && let Err(error) = self.release().await {
             tracing::warn!(%error, "lease not released");
         }
     }
 
-    fn tell(&self, held: &watch::Sender<bool>) {
-        let holds = self.holds();
-        self.leader.store(holds, Ordering::Relaxed);
-        let changed = held.send_if_modified(|old| std::mem::replace(old, holds) != holds);
-        if changed {
-            tracing::info!(lease = self.name, holds, "lease changed hands");
-        }
+    /// When we must stop writing unless we renew before.
+    fn lapse(&self) -> Option<Instant> {
+        let renewed = self.renewed?;
+        Some(self.clock.instant(renewed.after(DURATION - MARGIN)))
     }
 
     /// We renewed recently enough to be sure.
@@ -265,6 +303,33 @@ mod tests {
             lease_duration_seconds: Some(10),
             ..LeaseSpec::default()
         }
+    }
+
+    /// Decision 7: a round that hangs does not keep the Lease beyond its time, and is not cut short.
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_lapses_while_the_api_server_hangs() {
+        let (held, seen) = watch::channel(true);
+        let leader = Arc::new(AtomicBool::new(true));
+        let teller = Teller {
+            lease: "vmcp-all".to_owned(),
+            leader: Arc::clone(&leader),
+            held,
+        };
+        let second = Duration::from_secs(1);
+        let lapse = Instant::now() + 2 * second;
+        let round = tokio::spawn(async move {
+            teller
+                .until(Some(lapse), tokio::time::sleep(10 * second))
+                .await;
+        });
+
+        tokio::time::sleep(second).await;
+        assert!(*seen.borrow(), "not yet");
+        tokio::time::sleep(2 * second).await;
+
+        assert!(!*seen.borrow() && !leader.load(Ordering::Relaxed));
+        assert!(!round.is_finished(), "the round goes on");
+        round.await.unwrap();
     }
 
     /// Decision 7: who writes depends on the Lease, judged on one's own clock.
