@@ -256,3 +256,19 @@ async fn unknown_paths_are_404_and_name_the_known_ones() -> Result<()> {
     );
     Ok(())
 }
+
+/// A web page whose name points at this machine (DNS rebinding) reads nothing from the admin port.
+#[tokio::test]
+async fn the_local_admin_port_answers_to_local_names_only() -> Result<()> {
+    let backend = Backend::start(Script::legacy()).await?;
+    let local = Local::start(&[("a", backend.url())], quick()).await?;
+    for (host, status) in [("evil.example", 403), ("localhost:9090", 200)] {
+        let request = hyper::Request::get("/status")
+            .header("host", host)
+            .header("connection", "close")
+            .body(http_body_util::Full::default())?;
+        let answer = http::send(local.gateway.admin, request).await?;
+        ensure!(answer.status == status, "{host}: {}", answer.text());
+    }
+    Ok(())
+}

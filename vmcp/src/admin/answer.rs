@@ -51,6 +51,12 @@ pub(super) fn answer(admin: &Admin, method: &Method, path: &str) -> Response<Ful
     }
 }
 
+/// The answer to a request by a name that is not ours.
+pub(super) fn foreign() -> Response<Full<Bytes>> {
+    let why = "this port answers to localhost and loopback addresses only\n";
+    plain(StatusCode::FORBIDDEN, TEXT, why.into())
+}
+
 /// Why no client should be sent here; `None` when one should.
 fn unready(admin: &Admin) -> Option<&'static str> {
     let snapshot = admin.snapshots.current.load();

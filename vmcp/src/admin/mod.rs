@@ -8,6 +8,7 @@ mod answer;
 mod status;
 
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::header::{HOST, ORIGIN};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -27,7 +29,8 @@ use vmcp_core::limits;
 
 use crate::clock::Clock;
 use crate::metrics::Exposition;
-use crate::snapshot::SnapshotReader;
+use crate::server::guard;
+use crate::snapshot::{Admission, SnapshotReader};
 
 /// Scrapers and kubelets are few; strangers must not use up our descriptors.
 const CONNECTIONS: usize = 64;
@@ -76,8 +79,37 @@ impl Admin {
     }
 }
 
+/// By which names the port may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    Any,
+    /// On a loopback address only this machine asks. Another name in `Host` means a web page that
+    /// made its own name point here (DNS rebinding).
+    Local,
+}
+
+impl Names {
+    fn of(listener: &TcpListener) -> Self {
+        match listener.local_addr() {
+            Ok(address) if !address.ip().is_loopback() => Self::Any,
+            _ => Self::Local,
+        }
+    }
+
+    fn admit(self, request: &Request<Incoming>) -> bool {
+        let header = |name| {
+            let value = request.headers().get(name);
+            value.map(|value| value.to_str().unwrap_or_default())
+        };
+        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let local = Admission::default();
+        self == Self::Any || guard::admit(&local, peer, header(HOST), header(ORIGIN)).is_ok()
+    }
+}
+
 /// Serves the admin port until cancelled.
 pub async fn run(listener: TcpListener, admin: Arc<Admin>, cancel: CancellationToken) {
+    let names = Names::of(&listener);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let accepted = tokio::select! {
@@ -98,7 +130,7 @@ pub async fn run(listener: TcpListener, admin: Arc<Admin>, cancel: CancellationT
         };
         let admin = Arc::clone(&admin);
         tokio::spawn(async move {
-            let served = tokio::time::timeout(CONNECTION, serve(stream, admin)).await;
+            let served = tokio::time::timeout(CONNECTION, serve(stream, admin, names)).await;
             if let Ok(Err(error)) = served {
                 tracing::debug!(%error, "admin connection ended");
             }
@@ -107,9 +139,13 @@ pub async fn run(listener: TcpListener, admin: Arc<Admin>, cancel: CancellationT
     }
 }
 
-async fn serve(stream: TcpStream, admin: Arc<Admin>) -> hyper::Result<()> {
+async fn serve(stream: TcpStream, admin: Arc<Admin>, names: Names) -> hyper::Result<()> {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = answer::answer(&admin, request.method(), request.uri().path());
+        let response = if names.admit(&request) {
+            answer::answer(&admin, request.method(), request.uri().path())
+        } else {
+            answer::foreign()
+        };
         async move { Ok::<Response<Full<Bytes>>, Infallible>(response) }
     });
     http1::Builder::new()
