@@ -3,6 +3,8 @@
 
 mod operator_kit;
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::events::v1::Event;
@@ -13,11 +15,19 @@ use kube::{Api, Client};
 use operator_kit::QUICK;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::time::Instant;
+use vmcp_crds::phase::BackendState;
+use vmcp_crds::{MCPServer, VirtualMCPServer};
+use vmcp_tests::backend::{Backend, Script};
 use vmcp_tests::controlplane::{ControlPlane, Namespace, Options, OwnedControlPlane};
 use vmcp_tests::eventually::eventually;
 use vmcp_tests::stack::{
-    OperatorProcess, SYSTEM, Scope, apply_yaml, install, remote, virtual_server,
+    GatewayOptions, GatewayProcess, OperatorProcess, SOON, SYSTEM, Scope, apply_yaml, entry,
+    install, remote, virtual_server,
 };
+
+/// A deleted server's entry would be gone by then: the grace of a living gateway and a visit, twice.
+const PRUNED: Duration = Duration::from_secs(8);
 
 struct Cluster {
     operator: OperatorProcess,
@@ -105,8 +115,7 @@ async fn an_object_that_cannot_be_decoded_is_skipped_with_an_event() -> Result<(
     let good = remote("good", "https://b.example/mcp").to_string();
     apply_yaml(&cluster.plane, &namespace.name, &good).await?;
 
-    let virtuals: Api<vmcp_crds::VirtualMCPServer> =
-        Api::namespaced(cluster.client.clone(), &namespace.name);
+    let virtuals: Api<VirtualMCPServer> = Api::namespaced(cluster.client.clone(), &namespace.name);
     eventually("the other one is listed", QUICK, || async {
         let status = virtuals.get("all").await?.status.context("no status")?;
         let names: Vec<&str> = status
@@ -129,6 +138,67 @@ async fn an_object_that_cannot_be_decoded_is_skipped_with_an_event() -> Result<(
         Ok(())
     })
     .await
+}
+
+/// R2.8, decision 7: a server that cannot be decoded is not deleted: the operator leaves the entry
+/// that a living gateway wrote, and nobody fights over it.
+#[tokio::test]
+async fn the_entry_of_a_server_that_can_no_longer_be_decoded_stays() -> Result<()> {
+    let cluster = Cluster::start().await?;
+    let namespace = cluster.with_gateway("odd").await?;
+    let backend = Backend::start(Script::legacy()).await?;
+    for name in ["odd", "good"] {
+        let text = remote(name, &backend.url()).to_string();
+        apply_yaml(&cluster.plane, &namespace.name, &text).await?;
+    }
+    let options = GatewayOptions::replica("all-0");
+    let dir = tempfile::tempdir()?;
+    let _gateway =
+        GatewayProcess::in_cluster(&cluster.plane, &namespace.name, "all", &options, dir.path())
+            .await?;
+    let virtuals: Api<VirtualMCPServer> = Api::namespaced(cluster.client.clone(), &namespace.name);
+    let is_listed = || async {
+        let status = virtuals.get("all").await?.status.context("no status")?;
+        let found = entry(&status, "odd").is_some_and(|found| found.state == BackendState::Ready);
+        ensure!(found, "{}", serde_json::to_string(&status)?);
+        Ok(())
+    };
+    eventually("the gateway serves it", SOON, is_listed).await?;
+    loosen_schema(&cluster.client).await?;
+    let servers: Api<MCPServer> = Api::namespaced(cluster.client.clone(), &namespace.name);
+    // Another type of a field that the gateway's view of the object needs.
+    let odd: Patch<Value> = Patch::Merge(json!({ "spec": { "timeout": { "connect": 5 },
+        "remote": { "url": ["nonsense"] } } }));
+    eventually("the loose schema lets it in", QUICK, || async {
+        let params = PatchParams::default();
+        let patched = servers.patch_metadata("odd", &params, &odd).await?;
+        ensure!(patched.metadata.generation > Some(1), "still as it was");
+        Ok(())
+    })
+    .await?;
+
+    let decoded = servers.get("odd").await;
+    ensure!(decoded.is_err(), "it can be decoded: {decoded:?}");
+    // A change of the other one makes the operator look at the entries again.
+    let label: Patch<Value> = Patch::Merge(json!({ "metadata": { "labels": { "now": "odd" } } }));
+    servers
+        .patch_metadata("good", &PatchParams::default(), &label)
+        .await?;
+    let mark = cluster.plane.audit().mark();
+    let end = Instant::now() + PRUNED;
+    while Instant::now() < end {
+        let status = virtuals.get("all").await?.status.context("no status")?;
+        let found = entry(&status, "odd").is_some();
+        ensure!(found, "{}", serde_json::to_string(&status)?);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let ours = format!("system:serviceaccount:{SYSTEM}:vmcp-operator");
+    let events = cluster.plane.audit().since(&mark);
+    let pruned = events
+        .iter()
+        .any(|e| e.user == ours && e.verb == "patch" && e.resource == "virtualmcpservers");
+    ensure!(!pruned, "the operator wrote: {events:#?}");
+    Ok(())
 }
 
 /// Takes the schema of `spec` away from MCPServer.
