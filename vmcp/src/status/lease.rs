@@ -58,6 +58,14 @@ enum Standing {
     Taken,
 }
 
+/// Do we hold the Lease?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// We renewed recently enough to be sure.
+    Sure,
+    No,
+}
+
 /// Says whether we hold the Lease.
 struct Teller {
     lease: String,
@@ -66,7 +74,8 @@ struct Teller {
 }
 
 impl Teller {
-    fn tell(&self, holds: bool) {
+    fn tell(&self, hold: Hold) {
+        let holds = hold == Hold::Sure;
         self.leader.store(holds, Ordering::Relaxed);
         let changed = self
             .held
@@ -84,7 +93,7 @@ impl Teller {
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                () = tokio::time::sleep_until(lapse) => self.tell(false),
+                () = tokio::time::sleep_until(lapse) => self.tell(Hold::No),
             }
         }
         work.await
@@ -119,17 +128,19 @@ impl Lease {
             if let Err(error) = teller.until(lapse, self.round()).await {
                 tracing::debug!(%error, "lease round failed");
             }
-            teller.tell(self.holds());
+            teller.tell(self.hold());
             let pause = teller.until(self.lapse(), tokio::time::sleep(RENEW));
             tokio::select! {
                 () = cancel.cancelled() => break,
                 () = pause => {}
             }
         }
-        let held_at_end = self.holds();
+        let at_end = self.hold();
         self.renewed = None;
-        teller.tell(false);
-        if held_at_end && let Err(error) = self.release().await {
+        teller.tell(Hold::No);
+        if at_end == Hold::Sure
+            && let Err(error) = self.release().await
+        {
             tracing::warn!(%error, "lease not released");
         }
     }
@@ -140,10 +151,11 @@ impl Lease {
         Some(self.clock.instant(renewed.after(DURATION - MARGIN)))
     }
 
-    /// We renewed recently enough to be sure.
-    fn holds(&self) -> bool {
-        self.renewed
-            .is_some_and(|at| self.clock.now().since(at) < DURATION - MARGIN)
+    fn hold(&self) -> Hold {
+        match self.renewed {
+            Some(at) if self.clock.now().since(at) < DURATION - MARGIN => Hold::Sure,
+            _ => Hold::No,
+        }
     }
 
     async fn round(&mut self) -> Result<(), ApiError> {
