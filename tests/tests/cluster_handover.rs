@@ -152,6 +152,11 @@ async fn served_facts_pass_from_gateway_to_operator_and_back_without_loss() -> R
     )
     .await?;
 
+    nobody_writes(&world).await
+}
+
+/// Neither program touches the status for longer than any pacing below a minute.
+async fn nobody_writes(world: &World) -> Result<()> {
     let mark = world.plane.audit().mark();
     // Only time shows that nobody writes: longer than any pacing below a minute.
     tokio::time::sleep(Duration::from_secs(12)).await;
