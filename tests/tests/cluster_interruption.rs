@@ -70,6 +70,7 @@ async fn ready_throughout(world: &World, time: Duration) -> Result<()> {
             "{}",
             serde_json::to_string(&status)?
         );
+        // Sampling: a flap would last seconds.
         tokio::time::sleep(PROBE).await;
     }
     Ok(())

@@ -190,6 +190,7 @@ async fn the_entry_of_a_server_that_can_no_longer_be_decoded_stays() -> Result<(
         let status = virtuals.get("all").await?.status.context("no status")?;
         let found = entry(&status, "odd").is_some();
         ensure!(found, "{}", serde_json::to_string(&status)?);
+        // Sampling: a removal would be undone by the gateway a second later.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let ours = format!("system:serviceaccount:{SYSTEM}:vmcp-operator");
