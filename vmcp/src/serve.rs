@@ -25,7 +25,8 @@ use crate::discovery::desired::Desired;
 use crate::discovery::files::{Files, StartError};
 use crate::discovery::kube::{self, ClientError, Identity, KubeDiscovery};
 use crate::gateway::Gateway;
-use crate::gateway::session::{Sealer, SessionError, Sessions};
+use crate::gateway::seal::{SealError, Sealer};
+use crate::gateway::session::Sessions;
 use crate::metrics::{Exposition, MeteredPort, ProcessMeter, Requests, SnapshotCollector};
 use crate::prober::{Fleet, LiveChecker};
 use crate::registry::{Cause, Doors, Event, Events, Registry};
@@ -62,7 +63,7 @@ pub enum ServeError {
         source: std::io::Error,
     },
     #[error("cannot make sessions: {0}")]
-    Sessions(#[from] SessionError),
+    Sessions(#[from] SealError),
     #[error("cannot export metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     #[error("cannot wait for signals: {0}")]
@@ -331,7 +332,7 @@ fn gateway(
     streams: CancellationToken,
 ) -> Result<Arc<Gateway>, ServeError> {
     let meter = Requests::new(doors.snapshots.clone(), Arc::clone(process));
-    let sessions = Sessions::new(Sealer::random()?);
+    let sessions = Sessions::new(Arc::new(Sealer::random()?));
     let snapshots = doors.snapshots.clone();
     let port = Arc::new(MeteredPort::new(upstream.clone(), snapshots.clone()));
     Ok(Arc::new(Gateway::new(

@@ -21,7 +21,8 @@ use super::announce::Announcer;
 use super::call::Call;
 use super::slot::{Running, Slot};
 use crate::gateway::port::{
-    BackendPort, EVENT_BUFFER, Observation, Target, UpstreamError, UpstreamEvents, UpstreamRequest,
+    BackendPort, EVENT_BUFFER, HandedSession, Observation, Target, UpstreamError, UpstreamEvents,
+    UpstreamListen, UpstreamRequest,
 };
 
 /// Calls of a deleted backend are cut off after this long: nothing of it may be left after 5 s
@@ -157,6 +158,19 @@ impl BackendPort for Upstream {
         }
         .boxed()
     }
+
+    fn listen(
+        &self,
+        _listen: UpstreamListen,
+    ) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>> {
+        async { Err(detached()) }.boxed()
+    }
+
+    fn export_sessions(&self, _session: &str) -> Vec<HandedSession> {
+        Vec::new()
+    }
+
+    fn import_sessions(&self, _session: Arc<str>, _handed: Vec<HandedSession>) {}
 
     fn end_session(&self, session: Arc<str>) -> BoxFuture<'static, ()> {
         let inner = Arc::clone(&self.inner);

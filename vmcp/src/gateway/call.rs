@@ -12,15 +12,15 @@ use serde_json::value::RawValue;
 use vmcp_core::health::{ProbeFailure, ProbeReason, Step};
 use vmcp_core::id::BackendName;
 use vmcp_core::jsonrpc::{Request, RpcError, raw};
-use vmcp_core::mcp::Era;
 use vmcp_core::mcp::error::{ClientErrorKind, client_error, code};
+use vmcp_core::mcp::{Era, ProtocolVersion};
 
 use super::Gateway;
+use super::live::CallGuard;
 use super::message::{Accepts, Answer};
 use super::meter::{RequestKind, RequestMeter, RequestRecord};
 use super::port::{Repeat, SessionScope, Target, UpstreamError, UpstreamRequest};
 use super::reply::Reply;
-use super::session::CallGuard;
 use crate::snapshot::BackendView;
 
 /// Who calls, as far as a call needs it.
@@ -31,6 +31,9 @@ pub(super) struct Caller {
     pub accepts: Accepts,
     pub capabilities: Option<Arc<str>>,
     pub info: Option<Arc<str>>,
+    pub version: ProtocolVersion,
+    /// Raw JSON string.
+    pub log_level: Option<Arc<str>>,
     /// Legacy only: the client may cancel by notification.
     pub cancel: Option<CallGuard>,
 }
@@ -106,6 +109,9 @@ impl Gateway {
             name: Some(Arc::clone(&route.original)),
             client_capabilities: caller.capabilities.clone(),
             client_info: caller.info.clone(),
+            client_version: caller.version,
+            log_level: caller.log_level.clone(),
+            param_headers: Vec::new(),
             repeat: if route.repeatable {
                 Repeat::Freely
             } else {

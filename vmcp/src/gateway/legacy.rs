@@ -18,10 +18,11 @@ use vmcp_core::session::SessionClaims;
 
 use super::Gateway;
 use super::call::Caller;
+use super::live::Live;
 use super::message::{Answer, Facts};
 use super::meter::{RequestKind, RequestRecord};
 use super::port::SessionScope;
-use super::session::{Live, SessionError, unix_now};
+use super::session::{SessionError, unix_now};
 
 /// What the gateway offers, in both eras: exactly what it serves.
 pub(super) const CAPABILITIES: &str = r#"{"tools":{"listChanged":true}}"#;
@@ -81,6 +82,8 @@ impl Gateway {
                     accepts: facts.accepts,
                     // No request of a backend is relayed to this client, so none may be asked for.
                     capabilities: None,
+                    version: session.claims.protocol_version,
+                    log_level: session.log_level(),
                     info: session.claims.client_info_raw.as_deref().map(Arc::from),
                     cancel: Some(guard),
                 };
@@ -219,7 +222,7 @@ fn check_version(facts: &Facts, id: &RequestId) -> Result<(), Answer> {
 fn no_session(error: SessionError) -> RpcError {
     let code = match error {
         SessionError::TooLarge => code::INVALID_PARAMS,
-        SessionError::TooMany | SessionError::Random => code::INTERNAL_ERROR,
+        SessionError::TooMany | SessionError::Seal(_) => code::INTERNAL_ERROR,
     };
     RpcError::new(code, error.to_string())
 }

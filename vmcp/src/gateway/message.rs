@@ -9,6 +9,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures::Stream;
 
+use vmcp_core::id::BackendName;
 use vmcp_core::jsonrpc::{self, RequestId, RpcError};
 
 /// Reply forms that the client's `Accept` allows.
@@ -26,10 +27,39 @@ pub struct Facts {
     pub method: Option<Box<str>>,
     pub name: Option<Box<str>>,
     pub accepts: Accepts,
+    /// Where a client that lost its stream wants to go on.
+    pub last_event_id: Option<Box<str>>,
+    /// `Mcp-Param-*`, names lower case, values as they came.
+    pub param_headers: Vec<(Box<str>, Box<str>)>,
+    pub path: EndpointPath,
 }
 
-/// Whole JSON-RPC messages, one item each; the edge frames them as server-sent events.
-pub type Messages = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+/// Which of our endpoints was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EndpointPath {
+    /// `/mcp`: everything.
+    #[default]
+    All,
+    /// `/mcp/{backend}`: one backend alone, under its own names.
+    Backend(BackendName),
+}
+
+/// One whole JSON-RPC message on a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerEvent {
+    /// For `Last-Event-ID`; only streams that can be resumed have them.
+    pub id: Option<Box<str>>,
+    pub data: Bytes,
+}
+
+impl From<Bytes> for ServerEvent {
+    fn from(data: Bytes) -> Self {
+        Self { id: None, data }
+    }
+}
+
+/// The messages of a stream; the edge frames them as server-sent events.
+pub type Messages = Pin<Box<dyn Stream<Item = ServerEvent> + Send>>;
 
 /// What the edge writes back.
 pub enum Answer {

@@ -4,9 +4,13 @@
 //! that is enough, from a backend through [`port::BackendPort`] where it is not. Never speaks HTTP
 //! and never waits for a backend that the request is not about (R4.8).
 
+pub mod ask;
+pub mod live;
 pub mod message;
 pub mod meter;
+pub mod outbox;
 pub mod port;
+pub mod seal;
 pub mod session;
 
 mod adapt;

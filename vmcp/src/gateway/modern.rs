@@ -73,6 +73,8 @@ impl Gateway {
                     scope: SessionScope::Lease,
                     accepts: facts.accepts,
                     capabilities: envelope.client_capabilities_raw.map(relayed),
+                    version: ProtocolVersion::LATEST_LEGACY,
+                    log_level: envelope.log_level_raw.map(Into::into),
                     info: envelope.client_info_raw.map(Into::into),
                     cancel: None,
                 };

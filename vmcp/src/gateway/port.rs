@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use tokio::sync::mpsc;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use url::Url;
 
 use vmcp_core::health::{CallOutcome, Dialect, ProbeFailure};
 use vmcp_core::id::{BackendId, Generation};
 use vmcp_core::jsonrpc::RpcError;
+use vmcp_core::mcp::ProtocolVersion;
 
 use crate::snapshot::Endpoint;
 
@@ -56,20 +59,94 @@ pub struct UpstreamRequest {
     /// `Mcp-Name` for a modern backend.
     pub name: Option<Arc<str>>,
     /// Client's `_meta` facts for a modern backend: raw JSON of capabilities and clientInfo.
+    ///
+    /// A legacy session is opened with these capabilities: the client's, never ours.
     pub client_capabilities: Option<Arc<str>>,
     pub client_info: Option<Arc<str>>,
+    /// What `initialize` offers upstream: as negotiated with a legacy client, else the latest.
+    pub client_version: ProtocolVersion,
+    /// Raw JSON string. A legacy session is told with `logging/setLevel` before the request where it
+    /// has another one; a modern request carries it in `_meta`.
+    pub log_level: Option<Arc<str>>,
+    /// `Mcp-Param-*` headers for a modern backend, values encoded.
+    pub param_headers: Vec<(Box<str>, Box<str>)>,
     pub repeat: Repeat,
     /// The whole call, body included.
     pub deadline: Instant,
 }
 
 /// What a backend says during a call.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum UpstreamEvent {
     /// Raw JSON-RPC notification (progress, log message) on the call's stream.
     Notification(Arc<str>),
+    /// A question of the backend to the client. The call's deadline stands still until it is
+    /// answered.
+    Request(ServerRequest),
     /// The end: the raw `result`, or the backend's own error, both unchanged.
     Response(Result<Arc<str>, RpcError>),
+}
+
+/// A request of a legacy backend's, on its way to the client. `ping` never gets here.
+#[derive(Debug)]
+pub struct ServerRequest {
+    pub method: Arc<str>,
+    /// Raw, as the backend spelled it.
+    pub params: Option<Arc<str>>,
+    pub answer: Answerer,
+}
+
+/// Takes the one answer. Dropped without one, the backend is told -32601.
+#[derive(Debug)]
+pub struct Answerer(oneshot::Sender<Result<Arc<str>, RpcError>>);
+
+impl Answerer {
+    /// With the end where the backend side waits.
+    #[must_use]
+    pub fn new() -> (Self, oneshot::Receiver<Result<Arc<str>, RpcError>>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), receiver)
+    }
+
+    /// The raw `result`, or the client's error. Nobody may wait any more; then nothing happens.
+    pub fn answer(self, answer: Result<Arc<str>, RpcError>) {
+        let _ = self.0.send(answer);
+    }
+}
+
+/// A standing stream: what a backend says outside calls.
+///
+/// * legacy, `SessionScope::Client`: the GET stream of that client's session, opened if need be;
+/// * legacy, `SessionScope::Lease`: a session of its own in which `resources` are subscribed to,
+///   ended when the receiver is dropped;
+/// * modern: `subscriptions/listen` with `resources` as `resourceSubscriptions`.
+///
+/// Announcements of changed lists never cross: they go to the registry.
+#[derive(Clone, Debug)]
+pub struct UpstreamListen {
+    pub target: Target,
+    pub scope: SessionScope,
+    pub resources: Vec<Arc<str>>,
+    pub client_capabilities: Option<Arc<str>>,
+    pub client_info: Option<Arc<str>>,
+    pub client_version: ProtocolVersion,
+    pub log_level: Option<Arc<str>>,
+    /// Until the stream stands; a standing stream has none.
+    pub deadline: Instant,
+}
+
+/// An upstream session on its way to another replica.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HandedSession {
+    pub backend: BackendId,
+    /// Where it lives: a session is of no use at another address.
+    pub url: Url,
+    /// `Mcp-Session-Id` of the backend.
+    pub session: String,
+    pub version: ProtocolVersion,
+    /// Raw capabilities that it was opened with.
+    pub capabilities: Option<Arc<str>>,
+    pub log_level: Option<Arc<str>>,
 }
 
 /// Why there is no answer of the backend. Every variant is about this one backend.
@@ -104,6 +181,18 @@ pub trait BackendPort: Send + Sync + fmt::Debug + 'static {
         &self,
         request: UpstreamRequest,
     ) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>>;
+
+    /// Holds a standing stream. Resolves when it stands; dropping the receiver ends it.
+    fn listen(
+        &self,
+        listen: UpstreamListen,
+    ) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>>;
+
+    /// The upstream sessions of a client session, taken out of this process: they are not ended.
+    fn export_sessions(&self, session: &str) -> Vec<HandedSession>;
+
+    /// Upstream sessions that another replica opened for a client session.
+    fn import_sessions(&self, session: Arc<str>, handed: Vec<HandedSession>);
 
     /// Ends every upstream session that belongs to a client session.
     fn end_session(&self, session: Arc<str>) -> BoxFuture<'static, ()>;

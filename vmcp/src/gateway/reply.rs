@@ -16,9 +16,9 @@ use vmcp_core::mcp::error::code;
 
 use super::adapt;
 use super::call::{CallMeter, Caller, error_code, to_rpc};
+use super::live::CallGuard;
 use super::message::{Accepts, Answer, Messages};
 use super::port::{UpstreamError, UpstreamEvent, UpstreamEvents};
-use super::session::CallGuard;
 use crate::snapshot::BackendView;
 
 type Sent = BoxFuture<'static, Result<UpstreamEvents, UpstreamError>>;
@@ -74,9 +74,11 @@ impl Reply {
         };
         loop {
             match (self.next(silence).await, self.caller.accepts) {
+                // Dropped without an answer: the backend is told so.
+                (Next::Event(Ok(UpstreamEvent::Request(_))), _) => {}
                 (Next::Event(Ok(UpstreamEvent::Notification(_))), Accepts::JsonOnly) => {}
                 (Next::Event(Ok(UpstreamEvent::Notification(first))), Accepts::JsonOrEvents) => {
-                    return Answer::Events(self.stream(Some(first.as_bytes().to_vec().into())));
+                    return Answer::Events(self.stream(Some(message(&first))));
                 }
                 (Next::Silent, _) => return Answer::Events(self.stream(None)),
                 (end, _) => {
@@ -114,13 +116,17 @@ impl Reply {
             |(reply, first)| async move {
                 let mut reply = reply?;
                 if let Some(first) = first {
-                    return Some((first, (Some(reply), None)));
+                    return Some((first.into(), (Some(reply), None)));
                 }
-                match reply.next(None).await {
+                let mut next = reply.next(None).await;
+                while let Next::Event(Ok(UpstreamEvent::Request(_))) = next {
+                    next = reply.next(None).await;
+                }
+                match next {
                     Next::Event(Ok(UpstreamEvent::Notification(raw))) => {
-                        Some((raw.as_bytes().to_vec().into(), (Some(reply), None)))
+                        Some((message(&raw).into(), (Some(reply), None)))
                     }
-                    end => Some((reply.finish(end), (None, None))),
+                    end => Some((reply.finish(end).into(), (None, None))),
                 }
             },
         ))
@@ -153,7 +159,8 @@ impl Reply {
                 "cancelled",
                 RpcError::new(code::INTERNAL_ERROR, "cancelled by the client"),
             ),
-            Next::Event(Ok(UpstreamEvent::Notification(_))) | Next::Silent => (
+            Next::Event(Ok(UpstreamEvent::Notification(_) | UpstreamEvent::Request(_)))
+            | Next::Silent => (
                 "rpc_other",
                 RpcError::new(code::INTERNAL_ERROR, "no answer of the backend"),
             ),
@@ -201,7 +208,9 @@ impl Drop for Reply {
         if let (Some(deadline), Ok(runtime)) = (deadline, tokio::runtime::Handle::try_current()) {
             runtime.spawn(async move {
                 let drain = async {
-                    while let Ok(UpstreamEvent::Notification(_)) = source.event().await {}
+                    while let Ok(UpstreamEvent::Notification(_) | UpstreamEvent::Request(_)) =
+                        source.event().await
+                    {}
                 };
                 tokio::select! {
                     // The port has its own deadline; this one only bounds a port that forgot it.
@@ -219,4 +228,8 @@ async fn cancellation(guard: Option<&CallGuard>) {
         Some(guard) => guard.token.cancelled().await,
         None => std::future::pending().await,
     }
+}
+
+fn message(raw: &str) -> Bytes {
+    Bytes::copy_from_slice(raw.as_bytes())
 }

@@ -1,29 +1,19 @@
 //! Legacy client sessions: sealed ids, and what is alive behind them.
 //!
-//! Owns the key that seals session ids and the table of sessions with state on this replica. An id
+//! Owns the table of sessions with state on this replica. An id
 //! carries its own claims, so it outlives the table entry: idle expiry ends upstream state, not the
 //! id. Never trusts an id that it cannot open, and never says why it could not (T10: 404, always).
 
 use std::collections::HashMap;
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use ring::rand::{SecureRandom, SystemRandom};
-use tokio_util::sync::CancellationToken;
-
-use vmcp_core::jsonrpc::RequestId;
 use vmcp_core::limits;
 use vmcp_core::session::SessionClaims;
 
+use super::live::Live;
+use super::seal::{Purpose, SealError, Sealer};
 use super::tombstones::Tombstones;
-
-/// Bytes of an AES-256-GCM key.
-const KEY_LEN: usize = 32;
 
 /// Longest id that is looked at: claims are bounded, anything longer was not minted here.
 const MAX_ID_LEN: usize = 2 * limits::SESSION_CLAIMS;
@@ -31,132 +21,25 @@ const MAX_ID_LEN: usize = 2 * limits::SESSION_CLAIMS;
 /// Why no session could be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
-    #[error("no random numbers from the operating system")]
-    Random,
+    #[error(transparent)]
+    Seal(#[from] SealError),
     #[error("session claims are too large")]
     TooLarge,
     #[error("too many sessions")]
     TooMany,
 }
 
-/// Seals and opens session ids with one key.
-pub struct Sealer {
-    key: LessSafeKey,
-    random: SystemRandom,
-}
-
-impl fmt::Debug for Sealer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sealer")
-    }
-}
-
-impl Sealer {
-    /// A sealer with a key of its own.
-    ///
-    /// # Errors
-    /// When the operating system has no random numbers.
-    pub fn random() -> Result<Self, SessionError> {
-        let random = SystemRandom::new();
-        let mut bytes = [0_u8; KEY_LEN];
-        random.fill(&mut bytes).map_err(|_| SessionError::Random)?;
-        let key = UnboundKey::new(&AES_256_GCM, &bytes).map_err(|_| SessionError::Random)?;
-        Ok(Self {
-            key: LessSafeKey::new(key),
-            random,
-        })
-    }
-
-    fn seal(&self, claims: &SessionClaims) -> Result<String, SessionError> {
-        let mut nonce = [0_u8; NONCE_LEN];
-        self.random
-            .fill(&mut nonce)
-            .map_err(|_| SessionError::Random)?;
-        let mut sealed = claims.encode();
-        if sealed.len() > limits::SESSION_CLAIMS {
-            return Err(SessionError::TooLarge);
-        }
-        self.key
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::empty(),
-                &mut sealed,
-            )
-            .map_err(|_| SessionError::TooLarge)?;
-        let mut token = nonce.to_vec();
-        token.append(&mut sealed);
-        Ok(URL_SAFE_NO_PAD.encode(token))
-    }
-
-    fn open(&self, id: &str) -> Option<SessionClaims> {
-        if id.len() > MAX_ID_LEN {
-            return None;
-        }
-        let mut token = URL_SAFE_NO_PAD.decode(id).ok()?;
-        let (nonce, sealed) = token.split_first_chunk_mut::<NONCE_LEN>()?;
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let plain = self.key.open_in_place(nonce, Aad::empty(), sealed).ok()?;
-        SessionClaims::decode(plain).ok()
-    }
-}
-
-/// A session with state on this replica.
-#[derive(Debug)]
-pub struct Live {
-    pub id: Arc<str>,
-    pub claims: SessionClaims,
-    last_used: AtomicU64,
-    /// Calls under way, for `notifications/cancelled`.
-    calls: Mutex<HashMap<RequestId, CancellationToken>>,
-    /// Ends the session's streams when it is deleted or expires.
-    pub ended: CancellationToken,
-}
-
-impl Live {
-    /// Registers a call; it is forgotten when the guard is dropped.
-    pub fn begin_call(self: &Arc<Self>, id: &RequestId) -> CallGuard {
-        let token = CancellationToken::new();
-        lock(&self.calls).insert(id.clone(), token.clone());
-        CallGuard {
-            live: Arc::clone(self),
-            id: id.clone(),
-            token,
-        }
-    }
-
-    /// The client's own cancellation (R4.10). Unknown ids are ignored, as the specification says.
-    pub fn cancel(&self, id: &RequestId) {
-        if let Some(token) = lock(&self.calls).get(id) {
-            token.cancel();
-        }
-    }
-}
-
-/// A call of a session, from its request to its reply.
-#[derive(Debug)]
-pub struct CallGuard {
-    live: Arc<Live>,
-    id: RequestId,
-    pub token: CancellationToken,
-}
-
-impl Drop for CallGuard {
-    fn drop(&mut self) {
-        lock(&self.live.calls).remove(&self.id);
-    }
-}
-
 /// All sessions of this replica.
 #[derive(Debug)]
 pub struct Sessions {
-    sealer: Sealer,
+    sealer: Arc<Sealer>,
     live: Mutex<HashMap<Arc<str>, Arc<Live>>>,
     tombstones: Mutex<Tombstones>,
 }
 
 impl Sessions {
     #[must_use]
-    pub fn new(sealer: Sealer) -> Self {
+    pub fn new(sealer: Arc<Sealer>) -> Self {
         Self {
             sealer,
             live: Mutex::default(),
@@ -172,7 +55,11 @@ impl Sessions {
         if lock(&self.live).len() >= limits::MAX_SESSIONS {
             return Err(SessionError::TooMany);
         }
-        let id: Arc<str> = self.sealer.seal(&claims)?.into();
+        let plain = claims.encode();
+        if plain.len() > limits::SESSION_CLAIMS {
+            return Err(SessionError::TooLarge);
+        }
+        let id: Arc<str> = self.sealer.seal(Purpose::Session, &plain)?.into();
         Ok(self.revive(id, claims, now))
     }
 
@@ -186,7 +73,7 @@ impl Sessions {
                 if lock(&self.tombstones).holds(id) {
                     return None;
                 }
-                let claims = self.sealer.open(id)?;
+                let claims = self.claims(id)?;
                 if lock(&self.live).len() >= limits::MAX_SESSIONS {
                     return None;
                 }
@@ -197,7 +84,7 @@ impl Sessions {
             .claims
             .check(virtual_uid, &session.claims.path, None, now)
             .ok()?;
-        session.last_used.store(now, Ordering::Relaxed);
+        session.touch(now);
         Some(session)
     }
 
@@ -215,8 +102,8 @@ impl Sessions {
         let idle = limits::SESSION_IDLE.as_secs();
         let mut gone = Vec::new();
         lock(&self.live).retain(|id, session| {
-            let used = session.last_used.load(Ordering::Relaxed);
-            let busy = !lock(&session.calls).is_empty() || Arc::strong_count(session) > 1;
+            let used = session.last_used();
+            let busy = session.is_calling() || Arc::strong_count(session) > 1;
             let keep = session.claims.expires > now && (busy || now.saturating_sub(used) < idle);
             if !keep {
                 session.ended.cancel();
@@ -237,14 +124,16 @@ impl Sessions {
         lock(&self.live).len()
     }
 
+    fn claims(&self, id: &str) -> Option<SessionClaims> {
+        if id.len() > MAX_ID_LEN {
+            return None;
+        }
+        let plain = self.sealer.open(Purpose::Session, id)?;
+        SessionClaims::decode(&plain).ok()
+    }
+
     fn revive(&self, id: Arc<str>, claims: SessionClaims, now: u64) -> Arc<Live> {
-        let session = Arc::new(Live {
-            id: Arc::clone(&id),
-            claims,
-            last_used: AtomicU64::new(now),
-            calls: Mutex::default(),
-            ended: CancellationToken::new(),
-        });
+        let session = Arc::new(Live::new(Arc::clone(&id), claims, now));
         Arc::clone(lock(&self.live).entry(id).or_insert(session))
     }
 }
@@ -264,6 +153,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use vmcp_core::jsonrpc::RequestId;
+
     use super::*;
 
     const NOW: u64 = 1_800_000_000;
@@ -278,7 +169,7 @@ mod tests {
     }
 
     fn sessions() -> Sessions {
-        Sessions::new(Sealer::random().unwrap())
+        Sessions::new(Arc::new(Sealer::random().unwrap()))
     }
 
     #[test]

@@ -18,8 +18,8 @@ use vmcp_core::jsonrpc::{self, Request, RequestId, RpcError};
 use vmcp_core::mcp::error::code;
 use vmcp_core::mcp::meta;
 
+use super::live::Live;
 use super::message::{Answer, Messages};
-use super::session::Live;
 use crate::snapshot::SnapshotReader;
 
 #[derive(Deserialize)]
@@ -88,7 +88,7 @@ pub(super) fn list_changed(
         |(mut watch, session)| async move {
             watch.changed().await?;
             let message = notification(None);
-            Some((message, (watch, session)))
+            Some((message.into(), (watch, session)))
         },
     ))
 }
@@ -109,9 +109,9 @@ pub(super) fn listen(
         }
     };
     let id = request.id.clone();
-    let first = stream::iter([acknowledgement(&id, &filter)]);
+    let first = stream::iter([acknowledgement(&id, &filter).into()]);
     let last_id = id.clone();
-    let last = stream::once(async move { end(&last_id) });
+    let last = stream::once(async move { end(&last_id).into() });
     if !filter.tools_list_changed {
         return Answer::Events(Box::pin(first.chain(last)));
     }
@@ -119,7 +119,7 @@ pub(super) fn listen(
     let changes = stream::unfold((watch, id), |(mut watch, id)| async move {
         watch.changed().await?;
         let message = notification(Some(&id));
-        Some((message, (watch, id)))
+        Some((message.into(), (watch, id)))
     });
     Answer::Events(Box::pin(first.chain(changes).chain(last)))
 }

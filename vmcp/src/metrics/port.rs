@@ -8,7 +8,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::gateway::port::{BackendPort, UpstreamError, UpstreamEvents, UpstreamRequest};
+use crate::gateway::port::{
+    BackendPort, HandedSession, UpstreamError, UpstreamEvents, UpstreamListen, UpstreamRequest,
+};
 use crate::snapshot::SnapshotReader;
 
 /// A door that measures the time to the first event of each request, failures included.
@@ -43,6 +45,21 @@ impl<P: BackendPort> BackendPort for MeteredPort<P> {
             answer
         }
         .boxed()
+    }
+
+    fn listen(
+        &self,
+        listen: UpstreamListen,
+    ) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>> {
+        self.inner.listen(listen)
+    }
+
+    fn export_sessions(&self, session: &str) -> Vec<HandedSession> {
+        self.inner.export_sessions(session)
+    }
+
+    fn import_sessions(&self, session: Arc<str>, handed: Vec<HandedSession>) {
+        self.inner.import_sessions(session, handed);
     }
 
     fn end_session(&self, session: Arc<str>) -> BoxFuture<'static, ()> {

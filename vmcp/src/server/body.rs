@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep};
 use vmcp_core::limits;
 
 use super::phase_io::ServingGuard;
-use crate::gateway::message::Messages;
+use crate::gateway::message::{Messages, ServerEvent};
 
 /// Why a request body was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,8 +160,14 @@ impl Body for Reply {
 }
 
 /// One event. JSON may be written over several lines; each becomes a `data` line of its own.
-fn frame(message: &[u8]) -> Bytes {
-    let mut out = BytesMut::with_capacity(message.len() + 32);
+fn frame(event: &ServerEvent) -> Bytes {
+    let message = &event.data;
+    let mut out = BytesMut::with_capacity(message.len() + 64);
+    if let Some(id) = &event.id {
+        out.put_slice(b"id: ");
+        out.put_slice(id.as_bytes());
+        out.put_u8(b'\n');
+    }
     out.put_slice(b"event: message\n");
     for line in message.split(|byte| matches!(byte, b'\n' | b'\r')) {
         if line.is_empty() {
@@ -199,13 +205,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_of_several_lines_is_one_event() {
-        let message = Bytes::from_static(b"{\"a\":\n1}");
+        let message = ServerEvent {
+            id: Some("1-7".into()),
+            data: Bytes::from_static(b"{\"a\":\n1}"),
+        };
         let messages: Messages = Box::pin(futures::stream::iter([message]));
         let mut reply = Reply::events(messages, Serving::default().begin());
 
         assert_eq!(
             text(reply.frame().await),
-            "event: message\ndata: {\"a\":\ndata: 1}\n\n"
+            "id: 1-7\nevent: message\ndata: {\"a\":\ndata: 1}\n\n"
         );
         assert!(reply.frame().await.is_none());
         assert!(reply.is_end_stream());

@@ -27,7 +27,7 @@ use super::body::{self, BodyError, Reply};
 use super::guard;
 use super::phase_io::{Serving, ServingGuard};
 use crate::gateway::Gateway;
-use crate::gateway::message::{Accepts, Answer, Facts};
+use crate::gateway::message::{Accepts, Answer, EndpointPath, Facts};
 
 const ENDPOINT: &str = "/mcp";
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
@@ -177,7 +177,21 @@ fn facts(headers: &HeaderMap) -> Facts {
         } else {
             Accepts::JsonOnly
         },
+        last_event_id: owned(header::LAST_EVENT_ID),
+        param_headers: param_headers(headers),
+        path: EndpointPath::All,
     }
+}
+
+/// Arguments that a modern client repeats in headers.
+fn param_headers(headers: &HeaderMap) -> Vec<(Box<str>, Box<str>)> {
+    let params = headers.iter().filter_map(|(name, value)| {
+        let name = name.as_str();
+        let value = value.to_str().ok()?;
+        name.starts_with(header::MCP_PARAM_PREFIX)
+            .then(|| (name.into(), value.into()))
+    });
+    params.collect()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -1,0 +1,111 @@
+//! A legacy session with state on this replica.
+//!
+//! Owns what one client session has open here: its calls, the requests of ours that it has yet to
+//! answer, its streams, its log level. Each part stands in its own file; ids and keys are
+//! `session`'s.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use vmcp_core::jsonrpc::RequestId;
+use vmcp_core::session::SessionClaims;
+
+use super::ask::Asks;
+use super::outbox::Outbox;
+
+/// A session with state on this replica.
+#[derive(Debug)]
+pub struct Live {
+    pub id: Arc<str>,
+    pub claims: SessionClaims,
+    last_used: AtomicU64,
+    /// Calls under way, for `notifications/cancelled`.
+    calls: Mutex<HashMap<RequestId, CancellationToken>>,
+    /// Requests of ours that the client has yet to answer.
+    pub asks: Asks,
+    /// Streams towards the client.
+    pub outbox: Arc<Outbox>,
+    /// Raw JSON string of `logging/setLevel`.
+    log_level: Mutex<Option<Arc<str>>>,
+    /// Ends the session's streams when it is deleted or expires.
+    pub ended: CancellationToken,
+}
+
+impl Live {
+    pub(super) fn new(id: Arc<str>, claims: SessionClaims, now: u64) -> Self {
+        Self {
+            id,
+            claims,
+            last_used: AtomicU64::new(now),
+            calls: Mutex::default(),
+            asks: Asks::default(),
+            outbox: Arc::default(),
+            log_level: Mutex::default(),
+            ended: CancellationToken::new(),
+        }
+    }
+
+    /// Registers a call; it is forgotten when the guard is dropped.
+    pub fn begin_call(self: &Arc<Self>, id: &RequestId) -> CallGuard {
+        let token = CancellationToken::new();
+        lock(&self.calls).insert(id.clone(), token.clone());
+        CallGuard {
+            live: Arc::clone(self),
+            id: id.clone(),
+            token,
+        }
+    }
+
+    /// The client's own cancellation (R4.10). Unknown ids are ignored, as the specification says.
+    pub fn cancel(&self, id: &RequestId) {
+        if let Some(token) = lock(&self.calls).get(id) {
+            token.cancel();
+        }
+    }
+
+    /// Calls are under way.
+    pub(super) fn is_calling(&self) -> bool {
+        !lock(&self.calls).is_empty()
+    }
+
+    /// Seconds since 1970.
+    pub(super) fn last_used(&self) -> u64 {
+        self.last_used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn touch(&self, now: u64) {
+        self.last_used.store(now, Ordering::Relaxed);
+    }
+
+    /// Raw JSON string, where the client has set one.
+    #[must_use]
+    pub fn log_level(&self) -> Option<Arc<str>> {
+        lock(&self.log_level).clone()
+    }
+
+    pub fn set_log_level(&self, raw: Arc<str>) {
+        *lock(&self.log_level) = Some(raw);
+    }
+}
+
+/// A call of a session, from its request to its reply.
+#[derive(Debug)]
+pub struct CallGuard {
+    pub live: Arc<Live>,
+    id: RequestId,
+    pub token: CancellationToken,
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        lock(&self.live.calls).remove(&self.id);
+    }
+}
+
+/// A poisoned lock only means that another thread panicked between two plain map operations.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
