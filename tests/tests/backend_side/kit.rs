@@ -21,6 +21,7 @@ use vmcp::gateway::port::{
 use vmcp::snapshot::{Endpoint, ProtocolChoice, Transport};
 use vmcp_core::health::{Dialect, Outcome, ProbeFailure};
 use vmcp_core::id::{BackendId, Generation};
+use vmcp_core::mcp::ProtocolVersion;
 use vmcp_tests::backend::Backend;
 use vmcp_tests::eventually::eventually;
 
@@ -229,6 +230,9 @@ impl Caller {
             name: Some(ask.tool.into()),
             client_capabilities: None,
             client_info: None,
+            client_version: ProtocolVersion::LATEST_LEGACY,
+            log_level: None,
+            param_headers: Vec::new(),
             repeat: ask.repeat,
             deadline: Instant::now() + ask.deadline,
         }
@@ -245,6 +249,8 @@ impl Caller {
         while let Some(event) = events.recv().await {
             match event? {
                 UpstreamEvent::Notification(text) => notifications.push(text.to_string()),
+                // Dropped without an answer.
+                UpstreamEvent::Request(_) => {}
                 UpstreamEvent::Response(Ok(result)) => {
                     return Ok((notifications, result.to_string()));
                 }
