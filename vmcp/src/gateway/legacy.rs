@@ -17,7 +17,7 @@ use vmcp_core::mcp::{Era, ProtocolVersion, ServerInfo, initialize_result, known_
 use vmcp_core::session::SessionClaims;
 
 use super::Gateway;
-use super::call::Caller;
+use super::forward::Caller;
 use super::live::Live;
 use super::message::{Answer, Facts};
 use super::meter::{RequestKind, RequestRecord};
@@ -87,7 +87,8 @@ impl Gateway {
                     info: session.claims.client_info_raw.as_deref().map(Arc::from),
                     cancel: Some(guard),
                 };
-                self.call_tool(caller, request, started).await
+                self.forward(caller, method::TOOLS_CALL, request, started)
+                    .await
             }
             other => {
                 let answer = Answer::error(200, &request.id, &method_not_found(other));

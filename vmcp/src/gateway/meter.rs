@@ -7,21 +7,38 @@ use std::fmt;
 use std::time::Duration;
 
 use vmcp_core::id::BackendName;
+use vmcp_core::mcp::method;
 
 /// `kind` label of the request histogram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RequestKind {
     Call,
     List,
+    Read,
     Other,
 }
 
 impl RequestKind {
+    /// The kind of a request of this method.
+    #[must_use]
+    pub fn of(of: &str) -> Self {
+        match of {
+            method::TOOLS_CALL => Self::Call,
+            method::TOOLS_LIST
+            | method::PROMPTS_LIST
+            | method::RESOURCES_LIST
+            | method::RESOURCES_TEMPLATES_LIST => Self::List,
+            method::PROMPTS_GET | method::RESOURCES_READ => Self::Read,
+            _ => Self::Other,
+        }
+    }
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Call => "call",
             Self::List => "list",
+            Self::Read => "read",
             Self::Other => "other",
         }
     }

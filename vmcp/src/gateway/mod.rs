@@ -14,7 +14,8 @@ pub mod seal;
 pub mod session;
 
 mod adapt;
-mod call;
+mod failure;
+mod forward;
 mod legacy;
 mod list;
 mod modern;

@@ -13,7 +13,7 @@ use vmcp_core::mcp::error::code;
 use vmcp_core::mcp::{Era, ModernMeta, ProtocolVersion, discover_result, header, meta, method};
 
 use super::Gateway;
-use super::call::Caller;
+use super::forward::Caller;
 use super::legacy::{CAPABILITIES, method_not_found, server_info};
 use super::message::{Answer, Facts};
 use super::meter::RequestKind;
@@ -78,7 +78,8 @@ impl Gateway {
                     info: envelope.client_info_raw.map(Into::into),
                     cancel: None,
                 };
-                self.call_tool(caller, request, started).await
+                self.forward(caller, method::TOOLS_CALL, request, started)
+                    .await
             }
             method::SUBSCRIPTIONS_LISTEN => {
                 let answer = watch::listen(self.snapshots.clone(), request, self.stopping.clone());

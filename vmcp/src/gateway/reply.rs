@@ -9,17 +9,18 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use vmcp_core::health::{ProbeFailure, ProbeReason, Step};
-use vmcp_core::jsonrpc::{self, RequestId, RpcError};
+use vmcp_core::jsonrpc::{self, RpcError};
 use vmcp_core::limits;
 use vmcp_core::mcp::Era;
 use vmcp_core::mcp::error::code;
 
+use super::Gateway;
 use super::adapt;
-use super::call::{CallMeter, Caller, error_code, to_rpc};
+use super::failure::{error_code, to_rpc};
+use super::forward::Forward;
 use super::live::CallGuard;
 use super::message::{Accepts, Answer, Messages};
 use super::port::{UpstreamError, UpstreamEvent, UpstreamEvents};
-use crate::snapshot::BackendView;
 
 type Sent = BoxFuture<'static, Result<UpstreamEvents, UpstreamError>>;
 
@@ -38,42 +39,30 @@ enum Source {
 }
 
 /// A call on its way back.
-pub(super) struct Reply {
-    id: RequestId,
-    caller: Caller,
-    backend_era: Era,
-    view: BackendView,
-    meter: CallMeter,
+struct Reply {
+    forward: Forward,
     source: Source,
 }
 
-impl Reply {
-    pub(super) fn new(
-        id: RequestId,
-        caller: Caller,
-        backend_era: Era,
-        view: BackendView,
-        meter: CallMeter,
-    ) -> Self {
-        Self {
-            id,
-            caller,
-            backend_era,
-            view,
-            meter,
-            source: Source::Done,
-        }
+impl Gateway {
+    /// Sends the request and answers with what comes back.
+    pub(super) async fn reply(&self, forward: Forward) -> Answer {
+        let sent = self.port.send(forward.upstream.clone());
+        let source = Source::Starting(sent);
+        Reply { forward, source }.answer().await
     }
+}
 
+impl Reply {
     /// Waits for the first word of the backend and chooses the form of the reply.
-    pub(super) async fn answer(mut self, sent: Sent) -> Answer {
-        self.source = Source::Starting(sent);
-        let silence = match self.caller.accepts {
+    async fn answer(mut self) -> Answer {
+        let accepts = self.forward.caller.accepts;
+        let silence = match accepts {
             Accepts::JsonOrEvents => Some(Instant::now() + limits::BACKEND_SILENCE),
             Accepts::JsonOnly => None,
         };
         loop {
-            match (self.next(silence).await, self.caller.accepts) {
+            match (self.next(silence).await, accepts) {
                 // Dropped without an answer: the backend is told so.
                 (Next::Event(Ok(UpstreamEvent::Request(_))), _) => {}
                 (Next::Event(Ok(UpstreamEvent::Notification(_))), Accepts::JsonOnly) => {}
@@ -103,7 +92,7 @@ impl Reply {
         tokio::select! {
             biased;
             event = self.source.event() => Next::Event(event),
-            () = cancellation(self.caller.cancel.as_ref()) => Next::Cancelled,
+            () = cancellation(self.forward.caller.cancel.as_ref()) => Next::Cancelled,
             () = silent => Next::Silent,
         }
     }
@@ -135,6 +124,14 @@ impl Reply {
     /// The last message: a response or an error, written down for the meter.
     fn finish(&mut self, end: Next) -> Bytes {
         self.source = Source::Done;
+        let Forward {
+            id,
+            meter,
+            method,
+            backend_era,
+            ..
+        } = &self.forward;
+        let (era, backend_era) = (self.forward.caller.era, *backend_era);
         let (code, outcome) = match end {
             Next::Event(Ok(UpstreamEvent::Response(Ok(result)))) => {
                 let code = if adapt::is_tool_error(&result) {
@@ -142,18 +139,20 @@ impl Reply {
                 } else {
                     "ok"
                 };
-                match adapt::call_result(self.caller.era, self.backend_era, &result) {
+                match adapt::result(era, backend_era, method, &result) {
                     Ok(result) => {
-                        self.meter.finish(code);
-                        return jsonrpc::write_result(&self.id, &result).into();
+                        meter.finish(code);
+                        return jsonrpc::write_result(id, &result).into();
                     }
                     Err(error) => ("rpc_other", error),
                 }
             }
-            Next::Event(Ok(UpstreamEvent::Response(Err(error)))) => ("rpc_other", error),
+            Next::Event(Ok(UpstreamEvent::Response(Err(error)))) => {
+                ("rpc_other", adapt::error(era, backend_era, method, error))
+            }
             Next::Event(Err(error)) => (
                 error_code(&error),
-                to_rpc(self.caller.era, &self.view, &error),
+                to_rpc(era, method, &self.forward.view, &error),
             ),
             Next::Cancelled => (
                 "cancelled",
@@ -165,8 +164,8 @@ impl Reply {
                 RpcError::new(code::INTERNAL_ERROR, "no answer of the backend"),
             ),
         };
-        self.meter.finish(code);
-        jsonrpc::write_error(&self.id, &outcome).into()
+        meter.finish(code);
+        jsonrpc::write_error(id, &outcome).into()
     }
 }
 
@@ -196,14 +195,14 @@ impl Drop for Reply {
     /// session busy, and can still be cancelled by notification.
     fn drop(&mut self) {
         let mut source = std::mem::replace(&mut self.source, Source::Done);
-        let guard = self.caller.cancel.take();
+        let guard = self.forward.caller.cancel.take();
         let cancelled = guard
             .as_ref()
             .is_some_and(|guard| guard.token.is_cancelled());
-        if self.caller.era == Era::Modern || cancelled || matches!(source, Source::Done) {
+        if self.forward.caller.era == Era::Modern || cancelled || matches!(source, Source::Done) {
             return;
         }
-        let endpoint = self.view.endpoint.as_ref();
+        let endpoint = self.forward.view.endpoint.as_ref();
         let deadline = endpoint.map(|endpoint| endpoint.call_timeout);
         if let (Some(deadline), Ok(runtime)) = (deadline, tokio::runtime::Handle::try_current()) {
             runtime.spawn(async move {
