@@ -14,6 +14,8 @@ use crate::discovery::kube::Identity;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub origin: Origin,
+    /// Name of this replica: identity in the Lease and towards the other replicas.
+    pub pod: String,
     pub listen: SocketAddr,
     pub admin: SocketAddr,
     pub log_format: LogFormat,
@@ -26,11 +28,7 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub enum Origin {
     Files(Vec<PathBuf>),
-    Kubernetes {
-        identity: Identity,
-        /// Identity in the Lease.
-        holder: String,
-    },
+    Kubernetes(Identity),
 }
 
 /// Flags that make no sense together.
@@ -44,7 +42,7 @@ impl TryFrom<ServeArgs> for Config {
     type Error = ConfigError;
 
     fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
-        let holder = args
+        let pod = args
             .pod_name
             .unwrap_or_else(|| format!("process-{}", std::process::id()));
         let (origin, host) = match (args.files.is_empty(), args.namespace, args.name) {
@@ -56,12 +54,13 @@ impl TryFrom<ServeArgs> for Config {
                     name,
                     uid,
                 };
-                (Origin::Kubernetes { identity, holder }, [0, 0, 0, 0])
+                (Origin::Kubernetes(identity), [0, 0, 0, 0])
             }
             _ => return Err(ConfigError::NoOrigin),
         };
         Ok(Self {
             origin,
+            pod,
             listen: args
                 .listen
                 .unwrap_or_else(|| SocketAddr::from((host, 8080))),
@@ -96,7 +95,7 @@ mod tests {
 
         assert!(files.listen.ip().is_loopback() && files.admin.ip().is_loopback());
         assert!(pod.listen.ip().is_unspecified());
-        assert!(matches!(pod.origin, Origin::Kubernetes { .. }));
+        assert!(matches!(pod.origin, Origin::Kubernetes(_)));
     }
 
     #[test]

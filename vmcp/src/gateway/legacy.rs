@@ -155,6 +155,7 @@ impl Gateway {
             protocol_version: version,
             issued: now,
             expires: now + limits::SESSION_MAX_AGE.as_secs(),
+            owner: self.owner().clone(),
             ..SessionClaims::default()
         };
         let session = match self.sessions.open(claims, now) {

@@ -31,12 +31,14 @@ use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use vmcp_core::jsonrpc::{self, Message, RequestId};
+use vmcp_core::session::Owner;
 
 use crate::snapshot::SnapshotReader;
 
 use message::{Answer, Facts};
 use meter::RequestMeter;
 use port::BackendPort;
+use seal::Sealer;
 use session::{Sessions, unix_now};
 
 /// How often idle and expired sessions are looked for; small against the idle time of ten minutes.
@@ -77,6 +79,18 @@ impl Gateway {
     #[must_use]
     pub fn snapshots(&self) -> &SnapshotReader {
         &self.snapshots
+    }
+
+    /// This process, as sealed ids and states name it.
+    #[must_use]
+    pub const fn owner(&self) -> &Owner {
+        self.sessions.owner()
+    }
+
+    /// Seals and opens what a client carries for us.
+    #[must_use]
+    pub fn sealer(&self) -> &Sealer {
+        self.sessions.sealer()
     }
 
     /// A POSTed message.

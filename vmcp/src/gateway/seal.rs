@@ -85,6 +85,17 @@ impl Sealer {
         Self::new(&[bytes])
     }
 
+    /// 64 random bits as text: tells this process from any before it.
+    ///
+    /// # Errors
+    /// When the operating system has no random numbers.
+    pub fn boot_nonce() -> Result<Box<str>, SealError> {
+        let mut bytes = [0_u8; 8];
+        let random = SystemRandom::new();
+        random.fill(&mut bytes).map_err(|_| SealError::Random)?;
+        Ok(URL_SAFE_NO_PAD.encode(bytes).into())
+    }
+
     /// # Errors
     /// When the operating system has no random numbers.
     pub fn seal(&self, purpose: Purpose, plain: &[u8]) -> Result<String, SealError> {

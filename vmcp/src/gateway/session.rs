@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use vmcp_core::limits;
-use vmcp_core::session::SessionClaims;
+use vmcp_core::session::{Owner, SessionClaims};
 
 use super::live::Live;
 use super::seal::{Purpose, SealError, Sealer};
@@ -33,18 +33,32 @@ pub enum SessionError {
 #[derive(Debug)]
 pub struct Sessions {
     sealer: Arc<Sealer>,
+    owner: Owner,
     live: Mutex<HashMap<Arc<str>, Arc<Live>>>,
     tombstones: Mutex<Tombstones>,
 }
 
 impl Sessions {
     #[must_use]
-    pub fn new(sealer: Arc<Sealer>) -> Self {
+    pub fn new(sealer: Arc<Sealer>, owner: Owner) -> Self {
         Self {
             sealer,
+            owner,
             live: Mutex::default(),
             tombstones: Mutex::default(),
         }
+    }
+
+    /// Who opens sessions here.
+    #[must_use]
+    pub const fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Seals and opens what leaves this process.
+    #[must_use]
+    pub fn sealer(&self) -> &Sealer {
+        &self.sealer
     }
 
     /// Mints an id for the claims and brings the session to life.
@@ -169,7 +183,7 @@ mod tests {
     }
 
     fn sessions() -> Sessions {
-        Sessions::new(Arc::new(Sealer::random().unwrap()))
+        Sessions::new(Arc::new(Sealer::random().unwrap()), Owner::default())
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod merge;
 mod merge_cases;
 mod pacer;
 mod pages;
+mod place;
 mod raw_json;
 mod server_health;
 mod session;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use vmcp_core::limits;
 use vmcp_core::mcp::ProtocolVersion;
-use vmcp_core::session::{CLAIMS_VERSION, ClaimsError, SessionClaims};
+use vmcp_core::session::{CLAIMS_VERSION, ClaimsError, Owner, SessionClaims};
 
 use crate::support::{SOME, cases, quoted};
 
@@ -28,7 +28,10 @@ fn claims() -> impl Strategy<Value = SessionClaims> {
         virtual_uid: who.0,
         path: who.1,
         principal: who.2,
-        owner: who.3,
+        owner: Owner {
+            pod: who.3.into(),
+            boot: "b".into(),
+        },
         issued: when.0,
         expires: when.1,
         protocol_version: when.2,

@@ -3,13 +3,19 @@
 //! Owns the claims inside an id and their encoding. Never seals or opens one: keys and randomness
 //! are the caller's. Exists because the id is the session's only store (decision 8).
 
+mod owner;
+mod place;
+
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
 use crate::mcp::ProtocolVersion;
 
+pub use owner::{OwnedState, Owner};
+pub use place::{rendezvous, successor};
+
 /// Layout of the claims; another layout gets another number.
-pub const CLAIMS_VERSION: u8 = 1;
+pub const CLAIMS_VERSION: u8 = 2;
 
 /// Who opened a session, where, and how long it is good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +45,9 @@ pub struct SessionClaims {
     /// Seconds since 1970.
     #[serde(rename = "e")]
     pub expires: u64,
-    /// Pod and boot nonce of the replica that serves it.
+    /// The replica that opened it and serves it while it is ready.
     #[serde(rename = "o")]
-    pub owner: String,
+    pub owner: Owner,
 }
 
 impl Default for SessionClaims {
@@ -56,7 +62,7 @@ impl Default for SessionClaims {
             protocol_version: ProtocolVersion::LATEST_LEGACY,
             issued: 0,
             expires: 0,
-            owner: String::new(),
+            owner: Owner::default(),
         }
     }
 }

@@ -1,0 +1,97 @@
+//! How the parts are joined, one function for each joint.
+//!
+//! Owns the closures between modules that must not know each other. Starts nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio_util::sync::CancellationToken;
+
+use vmcp_core::session::Owner;
+
+use super::ServeError;
+use crate::admin::Admin;
+use crate::backend::Upstream;
+use crate::backend::announce::Announcer;
+use crate::discovery::desired::Desired;
+use crate::discovery::files::Files;
+use crate::gateway::Gateway;
+use crate::gateway::seal::Sealer;
+use crate::gateway::session::Sessions;
+use crate::metrics::{Exposition, MeteredPort, ProcessMeter, Requests, SnapshotCollector};
+use crate::registry::{Cause, Doors, Event, Events};
+
+pub(super) fn admin_page(
+    doors: &Doors,
+    upstream: &Upstream,
+    process: &Arc<ProcessMeter>,
+    leader: &Arc<AtomicBool>,
+) -> Result<Admin, ServeError> {
+    let snapshots = doors.snapshots.clone();
+    let upstream = upstream.clone();
+    let exposition = Exposition::new(SnapshotCollector {
+        snapshots: snapshots.clone(),
+        process: Arc::clone(process),
+        clock: doors.clock,
+        connections: Arc::new(move || upstream.connections()),
+    })?;
+    Ok(Admin::new(
+        snapshots,
+        doors.clock,
+        exposition,
+        Arc::clone(leader),
+    ))
+}
+
+pub(super) async fn follow_files(
+    files: Files,
+    first: Box<Desired>,
+    events: Events,
+    cancel: CancellationToken,
+) {
+    // Fails only when the registry is gone, and then there is nothing to follow for.
+    if events.send(Event::Discovered(first)).await.is_ok() {
+        files.run(events, cancel).await;
+    }
+}
+
+/// A full queue loses an announcement; the list is read once a minute anyway.
+pub(super) fn announcer(doors: &Doors) -> Announcer {
+    let events = doors.events.clone();
+    Announcer::new(move |id, generation| {
+        let id = id.clone();
+        let _ = events.try_send(Event::ListChanged { id, generation });
+    })
+}
+
+pub(super) fn on_detach(upstream: &Upstream) -> crate::prober::OnDetach {
+    let upstream = upstream.clone();
+    Box::new(move |id, generation, cause| match cause {
+        Cause::Renewed => upstream.detach(id, generation),
+        Cause::Removed => upstream.remove(id, generation),
+    })
+}
+
+pub(super) fn gateway(
+    pod: &str,
+    doors: &Doors,
+    upstream: &Upstream,
+    process: &Arc<ProcessMeter>,
+    streams: CancellationToken,
+) -> Result<Arc<Gateway>, ServeError> {
+    let meter = Requests::new(doors.snapshots.clone(), Arc::clone(process));
+    let owner = Owner {
+        pod: pod.into(),
+        boot: Sealer::boot_nonce()?,
+    };
+    let sessions = Sessions::new(Arc::new(Sealer::random()?), owner);
+    let snapshots = doors.snapshots.clone();
+    let port = Arc::new(MeteredPort::new(upstream.clone(), snapshots.clone()));
+    Ok(Arc::new(Gateway::new(
+        snapshots,
+        port,
+        sessions,
+        Arc::new(meter),
+        streams,
+    )))
+}
