@@ -5,14 +5,15 @@
 //! waits.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use url::Url;
 
-use vmcp_core::catalog::{CatalogHash, Conflict, ConflictPolicy};
+use vmcp_core::catalog::{CatalogHash, Conflict, ConflictPolicy, Kind, KindHashes};
 use vmcp_core::health::{Dialect, Observed, Policy, Transition};
 use vmcp_core::id::{BackendId, BackendName, Generation};
 use vmcp_core::report::Report;
@@ -20,6 +21,7 @@ use vmcp_core::route::RouteTable;
 use vmcp_core::time::Tick;
 use vmcp_crds::discover::Problem;
 
+use crate::gateway::message::EndpointPath;
 use crate::metrics::BackendMeter;
 
 /// How a backend wants to be spoken to, from its spec.
@@ -90,14 +92,64 @@ pub struct ConfigState {
     pub error: Option<Arc<str>>,
 }
 
-/// A result page that is written to the client as it is.
+/// The pages of one list, each written to the client as it is.
 #[derive(Clone, Debug)]
 pub struct ListPages {
-    /// `tools/list` results (the `result` member) by page; there is always a first page.
+    /// Results (the `result` member) by page; there is always a first page.
     pub legacy: Arc<[Bytes]>,
     pub modern: Arc<[Bytes]>,
     /// Cursor of the page at the same index + 1.
     pub cursors: Arc<[Box<str>]>,
+}
+
+/// What can be listed, and where each entry leads.
+#[derive(Clone, Debug)]
+pub struct Lists {
+    pub routes: RouteTable,
+    pub tools: ListPages,
+    pub prompts: ListPages,
+    pub resources: ListPages,
+    pub templates: ListPages,
+    /// Those who listen are told of a list only when its own hash moved (T15).
+    pub hashes: KindHashes,
+    pub tool_count: usize,
+}
+
+impl Lists {
+    #[must_use]
+    pub const fn pages(&self, kind: Kind) -> &ListPages {
+        match kind {
+            Kind::Tools => &self.tools,
+            Kind::Prompts => &self.prompts,
+            Kind::Resources => &self.resources,
+            Kind::Templates => &self.templates,
+        }
+    }
+}
+
+/// One backend alone, under its own names. Made when it is first asked for.
+pub struct Alone {
+    made: OnceLock<Arc<Lists>>,
+    make: Box<dyn Fn() -> Lists + Send + Sync>,
+}
+
+impl Alone {
+    pub fn new(make: impl Fn() -> Lists + Send + Sync + 'static) -> Self {
+        Self {
+            made: OnceLock::new(),
+            make: Box::new(make),
+        }
+    }
+
+    fn lists(&self) -> Arc<Lists> {
+        Arc::clone(self.made.get_or_init(|| Arc::new((self.make)())))
+    }
+}
+
+impl fmt::Debug for Alone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Alone").field(&self.made).finish()
+    }
 }
 
 /// Hosts and origins that may reach the gateway, already parsed.
@@ -122,10 +174,10 @@ pub struct Snapshot {
     /// In the order of the spec: refs, then name.
     pub backends: Arc<[BackendView]>,
     pub by_name: Arc<HashMap<BackendName, usize>>,
-    pub routes: Arc<RouteTable>,
-    pub tools: ListPages,
-    pub tool_count: usize,
-    pub catalog_hash: CatalogHash,
+    /// Of all backends together.
+    pub lists: Arc<Lists>,
+    /// Of each backend for itself.
+    pub alone: Arc<HashMap<BackendName, Alone>>,
     pub conflicts: Arc<[Conflict]>,
     pub conflict_policy: Arc<ConflictPolicy>,
     pub admission: Arc<Admission>,
@@ -149,6 +201,15 @@ impl Snapshot {
     #[must_use]
     pub fn backend(&self, name: &BackendName) -> Option<&BackendView> {
         self.by_name.get(name).and_then(|&at| self.backends.get(at))
+    }
+
+    /// What is listed at one of our endpoints; `None` where it names no backend of ours.
+    #[must_use]
+    pub fn lists_of(&self, path: &EndpointPath) -> Option<Arc<Lists>> {
+        match path {
+            EndpointPath::All => Some(Arc::clone(&self.lists)),
+            EndpointPath::Backend(name) => self.alone.get(name).map(Alone::lists),
+        }
     }
 }
 

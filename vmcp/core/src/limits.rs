@@ -84,8 +84,10 @@ pub const NAME_MAX: usize = 128;
 pub const PAGE_ENTRIES: usize = 1_000;
 /// Bytes of entries of one page that we serve.
 pub const PAGE_BYTES: usize = MIB;
-/// A cursor that a client may send back; ours are far shorter.
-pub const CURSOR: usize = 2 * KIB;
+/// A resource's URI or URI template: it travels in a header and in cursors.
+pub const URI: usize = 4 * KIB;
+/// A cursor that a client may send back: room for the longest [`URI`] in base64.
+pub const CURSOR: usize = 8 * KIB;
 /// `ttlMs` that we promise at most: a client's copy may be this old.
 pub const LIST_TTL: Duration = Duration::from_secs(60);
 

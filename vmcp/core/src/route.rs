@@ -1,67 +1,90 @@
-//! From an exposed name to the backend that has it.
+//! From an exposed name or URI to the backend that has it.
 //!
-//! Owns the map; a name is looked up in it and never split (api.md, aggregation). Never knows
-//! whether the backend is up: that is asked at call time (R4.7).
+//! Owns the maps; a name is looked up and never split (api.md, aggregation), a URI is never tried
+//! at one backend after the other. Never knows whether the backend is up: that is asked at call
+//! time (R4.7).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::catalog::{ExposedTool, Merged};
+use crate::catalog::{Exposed, Kind, Merged, PerKind};
 use crate::id::BackendId;
 use crate::jsonrpc::raw;
+use crate::mcp::header_params::HeaderParam;
 
-/// Where a tool is.
+/// Where an entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub backend: BackendId,
-    /// Its name there.
+    /// Its name there. A URI is the same there: of no use where a template or prefix matched.
     pub original: Arc<str>,
-    /// Its own annotations say read-only or idempotent, so a call may be sent twice (T19).
+    /// Asking twice does no harm (T19): a read, or a tool whose own annotations say read-only or
+    /// idempotent.
     pub repeatable: bool,
+    /// Arguments that a modern backend wants in headers as well.
+    pub header_params: Arc<[HeaderParam]>,
 }
 
 /// All routes of a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteTable {
-    tools: HashMap<Arc<str>, Route>,
+    exact: PerKind<HashMap<Arc<str>, Route>>,
 }
 
 impl RouteTable {
     #[must_use]
     pub fn new(merged: &Merged) -> Self {
-        let route = |tool: &ExposedTool| Route {
-            backend: tool.backend.clone(),
-            original: Arc::clone(&tool.original),
-            repeatable: is_repeatable(&tool.raw),
+        let none: Arc<[HeaderParam]> = Arc::default();
+        let route = |kind: Kind, entry: &Exposed| Route {
+            backend: entry.backend.clone(),
+            original: Arc::clone(&entry.original),
+            repeatable: kind != Kind::Tools || is_repeatable(&entry.raw),
+            header_params: Arc::clone(&none),
         };
-        let tools = merged
-            .tools
-            .iter()
-            .map(|tool| (Arc::clone(&tool.exposed), route(tool)));
         Self {
-            tools: tools.collect(),
+            exact: PerKind::from_fn(|kind| {
+                let entries = merged.entries(kind).iter();
+                entries
+                    .map(|entry| (Arc::clone(&entry.exposed), route(kind, entry)))
+                    .collect()
+            }),
         }
     }
 
     /// The tool of this exposed name.
     #[must_use]
-    pub fn get(&self, exposed: &str) -> Option<&Route> {
-        self.tools.get(exposed)
+    pub fn tool(&self, exposed: &str) -> Option<&Route> {
+        self.exact.tools.get(exposed)
     }
 
+    /// The prompt of this exposed name.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.tools.len()
+    pub fn prompt(&self, exposed: &str) -> Option<&Route> {
+        self.exact.prompts.get(exposed)
     }
 
+    /// Who serves this URI.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.tools.is_empty()
+    pub fn resource(&self, uri: &str) -> Option<&Route> {
+        self.exact.resources.get(uri)
     }
 
-    /// In no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Route)> {
-        self.tools.iter().map(|(name, route)| (&**name, route))
+    /// The template that is spelled exactly so.
+    #[must_use]
+    pub fn template(&self, uri_template: &str) -> Option<&Route> {
+        self.exact.templates.get(uri_template)
+    }
+
+    /// How many entries of this kind have a route.
+    #[must_use]
+    pub fn len(&self, kind: Kind) -> usize {
+        self.exact.get(kind).len()
+    }
+
+    /// All entries of a kind, in no order.
+    pub fn iter(&self, kind: Kind) -> impl Iterator<Item = (&str, &Route)> {
+        let all = self.exact.get(kind).iter();
+        all.map(|(name, route)| (&**name, route))
     }
 }
 

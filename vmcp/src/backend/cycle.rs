@@ -17,7 +17,7 @@ use vmcp_core::mcp::{Era, ServerInfo, method};
 
 use super::conversation::Conversation;
 use super::fresh::Fresh;
-use super::listing::{self, ListError, Tools, header_params};
+use super::listing::{self, ListError, Offers, header_params};
 use super::memory::{Changes, ProbeMemory};
 use super::message::Answer;
 use super::outgoing::Last;
@@ -161,8 +161,8 @@ impl<'t> Cycle<'t> {
         self.timings.handshake = Some(latency);
         match self.list(talk, deadline).await {
             Ok(listed) => Some(self.healthy(latency, dialect, listed)),
-            Err(ListError::Wire(error)) if verdict::settles(&error) => {
-                Some(self.list_failed(ListError::Wire(error), dialect))
+            Err(ListError::Wire(kind, error)) if verdict::settles(&error) => {
+                Some(self.list_failed(ListError::Wire(kind, error), dialect))
             }
             Err(_) => None,
         }
@@ -227,10 +227,10 @@ impl<'t> Cycle<'t> {
             return Ok(Listed::No);
         }
         let began = Instant::now();
-        let mut pages = listing::tools(talk, self.memory.tools, deadline).await?;
+        let mut pages = listing::all(talk, self.memory.offers, deadline).await?;
         self.timings.list = Some(began.elapsed());
         if matches!(talk, Conversation::Modern { .. }) {
-            let left_out = header_params::leave_out(&mut pages);
+            let left_out = header_params::leave_out(&mut pages.tools);
             self.tell_left_out(left_out);
         }
         let (catalog, warnings) = Catalog::from_pages(pages);
@@ -265,8 +265,8 @@ impl<'t> Cycle<'t> {
     pub(super) fn list_failed(&self, error: ListError, dialect: Dialect) -> Outcome {
         let failure = match error {
             ListError::Failure(failure) => failure,
-            ListError::Wire(error) => {
-                match verdict::outcome(Doing::LIST, &error, &self.endpoint.url) {
+            ListError::Wire(kind, error) => {
+                match verdict::outcome(Doing::list(kind), &error, &self.endpoint.url) {
                     Outcome::Failed(failure) => failure,
                     // A credential problem or a rate limit is what it is at any step (T3).
                     other => return other,
@@ -288,14 +288,14 @@ impl<'t> Cycle<'t> {
     ) {
         self.memory.dialect = Some(dialect);
         self.memory.server = server;
-        let tools = raw::top_level(capabilities, "tools");
-        self.memory.tools = if tools.is_some() {
-            Tools::Declared
-        } else {
-            Tools::Undeclared
+        self.memory.offers = Offers::parse(capabilities);
+        let announces = |name: &&str| {
+            raw::top_level(capabilities, name)
+                .and_then(|capability| raw::top_level(capability, "listChanged"))
+                == Some("true")
         };
-        let announced = tools.and_then(|tools| raw::top_level(tools, "listChanged"));
-        self.memory.changes = if announced == Some("true") {
+        let announced = ["tools", "prompts", "resources"].iter().any(announces);
+        self.memory.changes = if announced {
             Changes::Announced
         } else {
             Changes::Silent

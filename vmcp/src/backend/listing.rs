@@ -1,20 +1,22 @@
-//! A backend's whole `tools/list`.
+//! A backend's whole lists: tools, prompts, resources, templates.
 //!
-//! Owns following the cursors to the end (T21), within the shared limits. Keeps entries raw;
-//! judging them is the catalogue's. A cursor that comes twice would go round for ever: an error.
+//! Owns following the cursors to the end (T21), within the shared limits, and which lists are asked
+//! for at all. Keeps entries raw; judging them is the catalogue's. A cursor that comes twice would
+//! go round for ever: an error.
 
 pub(super) mod header_params;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use vmcp_core::health::{ProbeFailure, ProbeReason};
-use vmcp_core::jsonrpc::quote;
+use vmcp_core::jsonrpc::{quote, raw};
 use vmcp_core::limits::{CATALOG_ENTRIES, CATALOG_PAGES};
 use vmcp_core::mcp::error::code;
-use vmcp_core::mcp::{ListPage, method, parse_tools_page};
+use vmcp_core::mcp::{Kind, ListPage, PerKind, parse_page};
 
 use super::conversation::Conversation;
 use super::message::Answer;
@@ -22,28 +24,98 @@ use super::outgoing::Last;
 use super::verdict::{self, Doing};
 use super::wire::WireError;
 
-/// Has the server said that it has tools?
+/// Has the server said that it has such things?
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Tools {
-    #[default]
+pub enum Offer {
     Declared,
+    #[default]
     Undeclared,
+}
+
+/// What the server has said that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Offers {
+    pub tools: Offer,
+    pub prompts: Offer,
+    /// And templates: one capability is for both.
+    pub resources: Offer,
+}
+
+impl Default for Offers {
+    fn default() -> Self {
+        Self {
+            tools: Offer::Declared,
+            prompts: Offer::Undeclared,
+            resources: Offer::Undeclared,
+        }
+    }
+}
+
+impl Offers {
+    /// From a raw `ServerCapabilities` object.
+    pub fn parse(capabilities: &str) -> Self {
+        let offer = |name| match raw::top_level(capabilities, name) {
+            None | Some("null") => Offer::Undeclared,
+            Some(_) => Offer::Declared,
+        };
+        Self {
+            tools: offer("tools"),
+            prompts: offer("prompts"),
+            resources: offer("resources"),
+        }
+    }
+
+    const fn of(self, kind: Kind) -> Offer {
+        match kind {
+            Kind::Tools => self.tools,
+            Kind::Prompts => self.prompts,
+            Kind::Resources | Kind::Templates => self.resources,
+        }
+    }
+
+    /// Tools are asked for in any case: servers were seen that have them and do not say so.
+    fn is_asked(self, kind: Kind) -> bool {
+        kind == Kind::Tools || self.of(kind) == Offer::Declared
+    }
+
+    /// "Method not found" means that there are none. Said of tools that were declared it is a
+    /// failure; of the others it is commonplace, templates above all.
+    fn may_lack(self, kind: Kind) -> bool {
+        kind != Kind::Tools || self.of(kind) == Offer::Undeclared
+    }
 }
 
 /// Why there is no list.
 #[derive(Debug)]
 pub enum ListError {
-    Wire(WireError),
+    Wire(Kind, WireError),
     Failure(ProbeFailure),
 }
 
-/// All pages, in order.
+/// All lists that the server has.
 ///
 /// # Errors
-/// The first page that fails fails the list: half a catalogue would look like removed tools.
-pub async fn tools(
+/// The first list that fails fails them all: half a catalogue would look like removed entries.
+pub async fn all(
     talk: &mut Conversation<'_>,
-    declared: Tools,
+    offers: Offers,
+    deadline: Instant,
+) -> Result<PerKind<Vec<ListPage>>, ListError> {
+    let mut lists = PerKind::default();
+    for kind in Kind::ALL {
+        if offers.is_asked(kind) {
+            *lists.get_mut(kind) = pages(talk, kind, offers, deadline).await?;
+        }
+    }
+    Ok(lists)
+}
+
+/// All pages of one list, in order. The first page that fails fails the list.
+async fn pages(
+    talk: &mut Conversation<'_>,
+    kind: Kind,
+    offers: Offers,
     deadline: Instant,
 ) -> Result<Vec<ListPage>, ListError> {
     let mut pages = Vec::new();
@@ -52,13 +124,14 @@ pub async fn tools(
     let mut params: Option<String> = None;
     for _ in 0..CATALOG_PAGES {
         let answer = talk
-            .ask(method::TOOLS_LIST, params.as_deref(), Last::No, deadline)
+            .ask(kind.method(), params.as_deref(), Last::No, deadline)
             .await
-            .map_err(ListError::Wire)?;
-        let Some(result) = result_of(answer, declared)? else {
+            .map_err(|error| ListError::Wire(kind, error))?;
+        let Some(result) = result_of(answer, kind, offers)? else {
             return Ok(pages);
         };
-        let page = parse_tools_page(&result).map_err(|violation| broken(&violation.to_string()))?;
+        let page =
+            parse_page(kind, &result).map_err(|violation| broken(kind, &violation.to_string()))?;
         let cursor = page.next_cursor.clone();
         entries += page.entries.len();
         pages.push(page);
@@ -71,34 +144,34 @@ pub async fn tools(
         }
         params = Some(format!(r#"{{"cursor":{}}}"#, quote(&cursor)));
         if !seen.insert(cursor) {
-            return Err(broken("a cursor came twice"));
+            return Err(broken(kind, "a cursor came twice"));
         }
     }
     tracing::warn!(
+        list = kind.member(),
         pages = CATALOG_PAGES,
-        "list of tools cut at the limit of pages"
+        "list cut at the limit of pages"
     );
     Ok(pages)
 }
 
-/// `None`: the server has no tools and never said otherwise.
-fn result_of(answer: Answer, declared: Tools) -> Result<Option<std::sync::Arc<str>>, ListError> {
+/// `None`: the server has none.
+fn result_of(answer: Answer, kind: Kind, offers: Offers) -> Result<Option<Arc<str>>, ListError> {
     match answer {
         Ok(result) => Ok(Some(result)),
-        Err(error) if error.code == code::METHOD_NOT_FOUND && declared == Tools::Undeclared => {
-            Ok(None)
-        }
+        Err(error) if error.code == code::METHOD_NOT_FOUND && offers.may_lack(kind) => Ok(None),
         Err(error) => Err(ListError::Failure(verdict::rpc_failure(
-            Doing::LIST,
+            Doing::list(kind),
             &error,
         ))),
     }
 }
 
-fn broken(detail: &str) -> ListError {
-    let message = format!("{}: {detail}", Doing::LIST.what);
+fn broken(kind: Kind, detail: &str) -> ListError {
+    let doing = Doing::list(kind);
+    let message = format!("{}: {detail}", doing.what);
     ListError::Failure(verdict::failed(
-        Doing::LIST,
+        doing,
         ProbeReason::ProtocolError,
         None,
         &message,

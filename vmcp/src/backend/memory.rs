@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use vmcp_core::health::{Dialect, SessionMode, Wire};
 use vmcp_core::mcp::{ProtocolVersion, ServerInfo};
 
-use super::listing::Tools;
+use super::listing::Offers;
 use super::outgoing::SessionId;
 
 /// Replaced sessions that could not be ended yet and are tried again; the oldest is given up.
@@ -24,7 +24,7 @@ pub struct ProbeMemory {
     #[serde(with = "dialect")]
     pub(super) dialect: Option<Dialect>,
     pub(super) server: Option<ServerInfo>,
-    pub(super) tools: Tools,
+    pub(super) offers: Offers,
     pub(super) changes: Changes,
     pub(super) session: Option<HealthSession>,
     pub(super) retired: Vec<HealthSession>,
@@ -33,7 +33,7 @@ pub struct ProbeMemory {
     pub(super) left_out: Vec<String>,
 }
 
-/// Does the server say when its tools change?
+/// Does the server say when its lists change?
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Changes {
     #[default]
@@ -55,7 +55,7 @@ impl ProbeMemory {
         self.dialect
     }
 
-    /// The server says that it announces changes of its tools.
+    /// The server says that it announces changes of its lists.
     #[must_use]
     pub fn announces_changes(&self) -> bool {
         self.changes == Changes::Announced

@@ -9,6 +9,7 @@ use url::Url;
 use vmcp_core::health::{Outcome, ProbeFailure, ProbeReason, Step};
 use vmcp_core::jsonrpc::RpcError;
 use vmcp_core::limits::STATUS_TEXT;
+use vmcp_core::mcp::Kind;
 use vmcp_core::text::sanitise;
 
 use super::wire::{Challenged, Refusal, WireError};
@@ -38,10 +39,14 @@ impl Doing<'static> {
         step: Step::Ping,
         what: "ping",
     };
-    pub const LIST: Self = Self {
-        step: Step::List,
-        what: "tools/list",
-    };
+
+    /// Reading the list of this kind.
+    pub const fn list(kind: Kind) -> Self {
+        Self {
+            step: Step::List,
+            what: kind.method(),
+        }
+    }
 }
 
 /// A failure with a message that is safe to publish.

@@ -10,6 +10,7 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use vmcp_core::catalog::Kind;
 use vmcp_core::jsonrpc::{Notification, Request, RequestId, RpcError};
 use vmcp_core::limits;
 use vmcp_core::mcp::error::code;
@@ -70,7 +71,7 @@ impl Gateway {
                 answer
             }
             method::TOOLS_LIST => {
-                let answer = self.list_tools(Era::Legacy, request);
+                let answer = self.list(Kind::Tools, Era::Legacy, request);
                 self.record(&request.method, RequestKind::List, &answer, started);
                 answer
             }

@@ -1,11 +1,11 @@
-//! `tools/list`: a page of the snapshot.
+//! The list methods: a page of the snapshot.
 //!
 //! Owns the choice of the page. Never asks a backend: the pages are serialised when the snapshot is
 //! made, so a list costs the same with one backend or fifty, and with one of them hanging (T20).
 
 use serde_json::value::RawValue;
 
-use vmcp_core::catalog::locate;
+use vmcp_core::catalog::{Kind, locate};
 use vmcp_core::jsonrpc::{Request, RpcError, raw};
 use vmcp_core::mcp::Era;
 use vmcp_core::mcp::error::code;
@@ -14,11 +14,12 @@ use super::Gateway;
 use super::message::Answer;
 
 impl Gateway {
-    pub(super) fn list_tools(&self, era: Era, request: &Request<'_>) -> Answer {
+    pub(super) fn list(&self, kind: Kind, era: Era, request: &Request<'_>) -> Answer {
         let snapshot = self.snapshots.current.load();
+        let list = snapshot.lists.pages(kind);
         let pages = match era {
-            Era::Legacy => &snapshot.tools.legacy,
-            Era::Modern => &snapshot.tools.modern,
+            Era::Legacy => &list.legacy,
+            Era::Modern => &list.modern,
         };
         let cursor = request
             .params
@@ -29,7 +30,7 @@ impl Gateway {
             None => Some(0),
             Some(raw) => serde_json::from_str::<String>(raw)
                 .ok()
-                .and_then(|cursor| locate(&snapshot.tools.cursors, &cursor).ok()),
+                .and_then(|cursor| locate(&list.cursors, &cursor).ok()),
         };
         let page = at
             .and_then(|at| pages.get(at))

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
+use vmcp_core::catalog::Kind;
 use vmcp_core::jsonrpc::{Message, Request, RpcError, raw};
 use vmcp_core::mcp::error::code;
 use vmcp_core::mcp::{Era, ModernMeta, ProtocolVersion, discover_result, header, meta, method};
@@ -63,7 +64,7 @@ impl Gateway {
                 answer
             }
             method::TOOLS_LIST => {
-                let answer = self.list_tools(Era::Modern, request);
+                let answer = self.list(Kind::Tools, Era::Modern, request);
                 self.record(&request.method, RequestKind::List, &answer, started);
                 answer
             }

@@ -49,7 +49,7 @@ impl Watch {
     ) -> Self {
         let mut snapshots = snapshots;
         snapshots.changed.mark_unchanged();
-        let seen = snapshots.load().catalog_hash;
+        let seen = snapshots.load().lists.hashes.tools;
         Self {
             snapshots,
             seen,
@@ -66,7 +66,7 @@ impl Watch {
                 () = self.ended.cancelled() => return None,
                 changed = self.snapshots.changed.changed() => changed.ok()?,
             }
-            let now = self.snapshots.load().catalog_hash;
+            let now = self.snapshots.load().lists.hashes.tools;
             if now != self.seen {
                 self.seen = now;
                 return Some(());

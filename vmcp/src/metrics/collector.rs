@@ -124,7 +124,7 @@ impl SnapshotCollector {
         out.gauge(
             ("vmcp_tools", "Tools in the merged list."),
             &[],
-            count_of(as_u64(snapshot.tool_count)),
+            count_of(as_u64(snapshot.lists.tool_count)),
         );
         let writes = self.process.status_writes();
         out.counter(

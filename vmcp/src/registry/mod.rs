@@ -6,6 +6,7 @@
 //! lock across backends and no second opinion (R4.8, R0.7).
 
 mod event;
+mod lists;
 mod publish;
 mod seen;
 mod slot;

@@ -5,46 +5,27 @@
 //! The snapshot is always whole (R4.6); a slot that is in trouble is in it like all others (R4.8).
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-
-use vmcp_core::catalog::{
-    self, CacheScope, CatalogHash, Conflict, Member, Merged, PageStyle, Pages,
-};
-use vmcp_core::health::State as Health;
-use vmcp_core::limits;
 use vmcp_core::report::{
     self, BackendFacts, Configuration, FirstRound, Phase, Report, Situation, Truth,
 };
-use vmcp_core::route::RouteTable;
 use vmcp_core::time::Tick;
 use vmcp_crds::discover::Problem;
 use vmcp_crds::reason::Reason;
 
+use super::lists::Made;
 use super::slot::Slot;
 use super::state::State;
 use super::step::Dirty;
 use crate::clock::Clock;
-use crate::snapshot::{BackendView, ListPages, Snapshot};
+use crate::snapshot::{BackendView, Snapshot};
 
 /// Makes snapshots and keeps the parts that can be used again.
 #[derive(Debug, Default)]
 pub struct Publication {
     clock: Option<Clock>,
     revision: u64,
-    lists: Option<Lists>,
-}
-
-/// Everything that follows from catalogues and the merge rule alone.
-#[derive(Clone, Debug)]
-struct Lists {
-    routes: Arc<RouteTable>,
-    tools: ListPages,
-    tool_count: usize,
-    hash: CatalogHash,
-    conflicts: Arc<[Conflict]>,
-    warnings: Arc<[String]>,
+    made: Option<Made>,
 }
 
 impl Publication {
@@ -59,14 +40,14 @@ impl Publication {
 
     /// The next snapshot.
     pub(super) fn build(&mut self, state: &State, dirty: Dirty, now: Tick) -> Snapshot {
-        let lists = match self.lists.take() {
-            Some(lists) if !dirty.catalog => lists,
-            _ => lists(state, now),
+        let made = match self.made.take() {
+            Some(made) if !dirty.catalog => made,
+            _ => Made::new(state, now),
         };
-        self.lists = Some(lists.clone());
+        self.made = Some(made.clone());
         self.revision += 1;
         let backends: Arc<[BackendView]> = state.slots.iter().map(|slot| view(slot, now)).collect();
-        let report = self.report(state, &backends, &lists);
+        let report = self.report(state, &backends, &made);
         let desired = state.desired.as_deref();
         let by_name = backends
             .iter()
@@ -79,12 +60,10 @@ impl Publication {
             observed_generation: desired.map_or(0, |desired| desired.observed_generation),
             by_name: Arc::new(by_name.collect()),
             backends,
-            routes: lists.routes,
-            tools: lists.tools,
-            tool_count: lists.tool_count,
-            catalog_hash: lists.hash,
-            conflicts: lists.conflicts,
-            warnings: lists.warnings,
+            lists: made.lists,
+            alone: made.alone,
+            conflicts: made.conflicts,
+            warnings: made.warnings,
             conflict_policy: Arc::new(
                 desired
                     .map(|desired| desired.conflict_policy.clone())
@@ -105,7 +84,7 @@ impl Publication {
         }
     }
 
-    fn report(&self, state: &State, backends: &[BackendView], lists: &Lists) -> Report {
+    fn report(&self, state: &State, backends: &[BackendView], made: &Made) -> Report {
         let unix_ms = |tick| self.clock.map_or(0, |clock| clock.unix_ms(tick));
         let facts: Vec<BackendFacts<'_>> = backends
             .iter()
@@ -132,8 +111,8 @@ impl Publication {
                 false => FirstRound::Pending,
             },
             configuration: broken.map_or(Configuration::Valid, Configuration::Broken),
-            conflicts: &lists.conflicts,
-            tool_count: lists.tool_count,
+            conflicts: &made.conflicts,
+            tool_count: made.lists.tool_count,
         };
         let mut report = report::build(&facts, &situation);
         if desired.is_none() && broken.is_none() {
@@ -202,63 +181,5 @@ fn view(slot: &Slot, now: Tick) -> BackendView {
         history: slot.machine.history().iter().cloned().collect(),
         meter: Arc::clone(&slot.meter),
         observed,
-    }
-}
-
-fn lists(state: &State, now: Tick) -> Lists {
-    let members: Vec<Member<'_>> = state
-        .slots
-        .iter()
-        .map(|slot| Member {
-            id: slot.id(),
-            prefix: slot.desired.prefix.as_deref(),
-            catalog: slot.published(now),
-        })
-        .collect();
-    let policy = state
-        .desired
-        .as_ref()
-        .map(|d| d.conflict_policy.clone())
-        .unwrap_or_default();
-    let merged = catalog::merge(&members, &policy);
-    for warning in &merged.warnings {
-        tracing::debug!(warning, "catalogue merged");
-    }
-    let tools = pages(&merged, ttl(state));
-    Lists {
-        routes: Arc::new(RouteTable::new(&merged)),
-        tools,
-        tool_count: merged.tools.len(),
-        hash: merged.hash,
-        conflicts: merged.conflicts.into(),
-        warnings: merged.warnings.into(),
-    }
-}
-
-/// How long a client may keep the list: not at all while tools are missing from it, or may not be
-/// those of today.
-fn ttl(state: &State) -> Duration {
-    let current = |slot: &Slot| {
-        let health = slot.observed().state;
-        slot.catalog.is_some() && matches!(health, Health::Ready | Health::AuthRequired)
-    };
-    if state.slots.iter().all(current) {
-        limits::LIST_TTL
-    } else {
-        Duration::ZERO
-    }
-}
-
-fn pages(merged: &Merged, ttl: Duration) -> ListPages {
-    let style = PageStyle {
-        ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or_default(),
-        scope: CacheScope::Public,
-    };
-    let pages = Pages::build(merged, style);
-    let shared = |pages: Vec<Vec<u8>>| pages.into_iter().map(Bytes::from).collect();
-    ListPages {
-        legacy: shared(pages.legacy),
-        modern: shared(pages.modern),
-        cursors: pages.cursors.into(),
     }
 }

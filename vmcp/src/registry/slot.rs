@@ -325,7 +325,7 @@ impl Slot {
     }
 
     fn list(&mut self, catalog: Catalog, now: Tick) -> Dirty {
-        self.age.read(now, None);
+        self.age.read(now, catalog.freshness.ttl);
         self.hint = Hint::Routine;
         self.meter.catalog_seen(now);
         let changed = self
@@ -334,11 +334,22 @@ impl Slot {
             .is_none_or(|old| old.hash != catalog.hash);
         if changed {
             self.meter.catalog_changed();
+        }
+        // A server that lists in another order has not changed, and its order stays (T15).
+        let kept_otherwise = self
+            .catalog
+            .as_mut()
+            .filter(|_| !changed)
+            .is_some_and(|old| {
+                let before = std::mem::replace(&mut old.freshness, catalog.freshness);
+                before != catalog.freshness
+            });
+        if changed {
             self.catalog = Some(catalog);
         }
         Dirty {
             view: changed,
-            catalog: changed,
+            catalog: changed || kept_otherwise,
         }
     }
 
@@ -346,7 +357,7 @@ impl Slot {
     fn settle(&mut self, before: &Observed, now: Tick) -> Dirty {
         let after = self.machine.observed();
         let state = after.state;
-        let catalog = before.state != state;
+        let catalog = before.state != state || before.reason != after.reason;
         let dirty = Dirty {
             view: seen::visible(before) != seen::visible(after),
             catalog,

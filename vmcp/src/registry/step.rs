@@ -15,7 +15,7 @@ pub struct Moment {
 pub struct Dirty {
     /// Health or settings.
     pub view: bool,
-    /// The tools.
+    /// What is listed, or how.
     pub catalog: bool,
 }
 

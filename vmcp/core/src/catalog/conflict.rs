@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::Kind;
 use crate::id::BackendName;
 
 /// `aggregation.conflictResolution.strategy`.
@@ -67,7 +68,8 @@ pub enum Resolution {
 /// Several backends wanted one exposed name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Conflict {
-    /// The exposed name.
+    pub kind: Kind,
+    /// The exposed name or URI.
     pub name: String,
     /// Sorted by name.
     pub backends: Vec<BackendName>,

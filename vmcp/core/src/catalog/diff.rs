@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{ExposedTool, Merged};
+use super::Exposed;
 
 /// The change of a list. Empty exactly where both lists are equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,9 +11,9 @@ pub struct Diff {
     /// Exposed names, in their old order.
     pub removed: Vec<Arc<str>>,
     /// New under an old name (T13).
-    pub changed: Vec<ExposedTool>,
+    pub changed: Vec<Exposed>,
     /// In their new order.
-    pub added: Vec<ExposedTool>,
+    pub added: Vec<Exposed>,
     /// All names in the new order, where the rest does not give it.
     pub order: Option<Vec<Arc<str>>>,
 }
@@ -27,26 +27,22 @@ impl Diff {
 
 /// From `old` to `new`.
 #[must_use]
-pub fn diff(old: &Merged, new: &Merged) -> Diff {
-    let before: HashMap<_, _> = old.tools.iter().map(|tool| (&tool.exposed, tool)).collect();
-    let after: HashSet<_> = new.tools.iter().map(|tool| &tool.exposed).collect();
+pub fn diff(old: &[Exposed], new: &[Exposed]) -> Diff {
+    let before: HashMap<_, _> = old.iter().map(|tool| (&tool.exposed, tool)).collect();
+    let after: HashSet<_> = new.iter().map(|tool| &tool.exposed).collect();
     let mut found = Diff {
-        removed: names(
-            old.tools
-                .iter()
-                .filter(|tool| !after.contains(&tool.exposed)),
-        ),
+        removed: names(old.iter().filter(|tool| !after.contains(&tool.exposed))),
         ..Diff::default()
     };
-    for tool in &new.tools {
+    for tool in new {
         match before.get(&tool.exposed) {
             None => found.added.push(tool.clone()),
             Some(known) if *known != tool => found.changed.push(tool.clone()),
             Some(_) => {}
         }
     }
-    let wanted = names(new.tools.iter());
-    if names(apply(&old.tools, &found).iter()) != wanted {
+    let wanted = names(new.iter());
+    if names(apply(old, &found).iter()) != wanted {
         found.order = Some(wanted);
     }
     found
@@ -54,7 +50,7 @@ pub fn diff(old: &Merged, new: &Merged) -> Diff {
 
 /// The list after the change.
 #[must_use]
-pub fn apply(old: &[ExposedTool], change: &Diff) -> Vec<ExposedTool> {
+pub fn apply(old: &[Exposed], change: &Diff) -> Vec<Exposed> {
     let removed: HashSet<_> = change.removed.iter().collect();
     let changed: HashMap<_, _> = change
         .changed
@@ -62,7 +58,7 @@ pub fn apply(old: &[ExposedTool], change: &Diff) -> Vec<ExposedTool> {
         .map(|tool| (&tool.exposed, tool))
         .collect();
     let kept = old.iter().filter(|tool| !removed.contains(&tool.exposed));
-    let mut tools: Vec<ExposedTool> = kept
+    let mut tools: Vec<Exposed> = kept
         .map(|tool| (*changed.get(&tool.exposed).unwrap_or(&tool)).clone())
         .chain(change.added.iter().cloned())
         .collect();
@@ -77,6 +73,6 @@ pub fn apply(old: &[ExposedTool], change: &Diff) -> Vec<ExposedTool> {
     tools
 }
 
-fn names<'a>(tools: impl Iterator<Item = &'a ExposedTool>) -> Vec<Arc<str>> {
+fn names<'a>(tools: impl Iterator<Item = &'a Exposed>) -> Vec<Arc<str>> {
     tools.map(|tool| Arc::clone(&tool.exposed)).collect()
 }

@@ -5,6 +5,11 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use crate::mcp::{Kind, PerKind};
+
+/// The hash of each list, so that only those who look at a changed one are told.
+pub type KindHashes = PerKind<CatalogHash>;
+
 /// SHA-256 over the entries, whatever their order: a server that lists in random order has not
 /// changed (R4.11, T15), one that changed a schema under an old name has (T13).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +31,16 @@ impl CatalogHash {
                 digest.update(part.len().to_le_bytes());
                 digest.update(part.as_bytes());
             }
+        }
+        Self(digest.finalize().into())
+    }
+
+    /// Of all lists together.
+    #[must_use]
+    pub fn all(hashes: &KindHashes) -> Self {
+        let mut digest = Sha256::new();
+        for kind in Kind::ALL {
+            digest.update(hashes.get(kind).0);
         }
         Self(digest.finalize().into())
     }

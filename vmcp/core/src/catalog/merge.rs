@@ -1,13 +1,16 @@
 //! Many catalogues become one list.
 //!
 //! Guarantees: no exposed name stands twice; each entry routes back to exactly one backend and its
-//! own name there; who has which name does not depend on the order of members; a clash hides the
+//! own name there; URIs are never rewritten, the first in the order of priority has a URI alone; who has which name does not depend on the order of members; a clash hides the
 //! clashing entries and nothing else (R4.8, T14).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Catalog, CatalogHash, Conflict, ConflictPolicy, ConflictStrategy, Entry, Resolution};
+use super::{
+    Catalog, CatalogHash, Conflict, ConflictPolicy, ConflictStrategy, Entry, Kind, KindHashes,
+    PerKind, Resolution,
+};
 use crate::id::{BackendId, BackendName};
 use crate::jsonrpc::{quote, raw};
 use crate::limits;
@@ -23,26 +26,51 @@ pub struct Member<'a> {
     pub catalog: Option<&'a Catalog>,
 }
 
-/// A tool as clients see it.
+/// An entry as clients see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExposedTool {
+pub struct Exposed {
+    /// Its exposed name, or its URI.
     pub exposed: Arc<str>,
     pub backend: BackendId,
-    /// Its name at the backend.
+    /// Its name at the backend; the same for a URI.
     pub original: Arc<str>,
     /// The entry with the exposed name in it, every other byte the backend's.
     pub raw: Arc<str>,
 }
 
-/// The one list.
+/// The one list of each kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Merged {
     /// In order of members, inside a member its own.
-    pub tools: Vec<ExposedTool>,
-    /// Sorted by name.
+    pub tools: Vec<Exposed>,
+    pub prompts: Vec<Exposed>,
+    pub resources: Vec<Exposed>,
+    pub templates: Vec<Exposed>,
+    /// Sorted by kind, then name.
     pub conflicts: Vec<Conflict>,
     pub warnings: Vec<String>,
+    /// Over all lists.
     pub hash: CatalogHash,
+    pub hashes: KindHashes,
+}
+
+impl Merged {
+    #[must_use]
+    pub fn entries(&self, kind: Kind) -> &[Exposed] {
+        match kind {
+            Kind::Tools => &self.tools,
+            Kind::Prompts => &self.prompts,
+            Kind::Resources => &self.resources,
+            Kind::Templates => &self.templates,
+        }
+    }
+}
+
+/// What is to be said about a merge.
+#[derive(Default)]
+struct Notes {
+    conflicts: Vec<Conflict>,
+    warnings: Vec<String>,
 }
 
 struct Candidate<'a> {
@@ -54,44 +82,64 @@ struct Candidate<'a> {
 /// Joins the catalogues under the policy.
 #[must_use]
 pub fn merge(members: &[Member<'_>], policy: &ConflictPolicy) -> Merged {
-    let candidates = candidates(members, policy);
-    let (conflicts, losers) = settle(&candidates, policy);
-    let mut warnings = Vec::new();
-    let mut tools = Vec::with_capacity(candidates.len());
+    let mut notes = Notes::default();
+    let lists = PerKind::from_fn(|kind| merge_kind(kind, members, policy, &mut notes));
+    let hashes = KindHashes::from_fn(|kind| {
+        let list = lists.get(kind).iter();
+        CatalogHash::of(list.map(|entry| (&*entry.exposed, &*entry.raw)))
+    });
+    Merged {
+        tools: lists.tools,
+        prompts: lists.prompts,
+        resources: lists.resources,
+        templates: lists.templates,
+        conflicts: notes.conflicts,
+        warnings: notes.warnings,
+        hash: CatalogHash::all(&hashes),
+        hashes,
+    }
+}
+
+fn merge_kind(
+    kind: Kind,
+    members: &[Member<'_>],
+    policy: &ConflictPolicy,
+    notes: &mut Notes,
+) -> Vec<Exposed> {
+    let candidates = candidates(kind, members, policy);
+    let (conflicts, losers) = settle(kind, &candidates, policy);
+    notes.conflicts.extend(conflicts);
+    let mut list = Vec::with_capacity(candidates.len());
     for (at, candidate) in candidates.into_iter().enumerate() {
         if losers.contains(&at) {
             continue;
         }
         let length = candidate.exposed.chars().count();
-        if length > limits::NAME_MAX {
-            warnings.push(long(&candidate, "is hidden", limits::NAME_MAX));
+        if kind.is_named() && length > limits::NAME_MAX {
+            let warning = long(&candidate, "is hidden", limits::NAME_MAX);
+            notes.warnings.push(warning);
             continue;
         }
-        if length > limits::NAME_WARN {
-            warnings.push(long(
-                &candidate,
-                "may be refused by clients",
-                limits::NAME_WARN,
-            ));
+        if kind.is_named() && length > limits::NAME_WARN {
+            let warning = long(&candidate, "may be refused by clients", limits::NAME_WARN);
+            notes.warnings.push(warning);
         }
         match expose(candidate) {
-            Ok(tool) => tools.push(tool),
-            Err(warning) => warnings.push(warning),
+            Ok(entry) => list.push(entry),
+            Err(warning) => notes.warnings.push(warning),
         }
     }
-    let hash = CatalogHash::of(tools.iter().map(|tool| (&*tool.exposed, &*tool.raw)));
-    Merged {
-        tools,
-        conflicts,
-        warnings,
-        hash,
-    }
+    list
 }
 
 /// Every entry with the name that it asks for.
-fn candidates<'a>(members: &[Member<'a>], policy: &ConflictPolicy) -> Vec<Candidate<'a>> {
+fn candidates<'a>(
+    kind: Kind,
+    members: &[Member<'a>],
+    policy: &ConflictPolicy,
+) -> Vec<Candidate<'a>> {
     let shared = match policy.strategy {
-        ConflictStrategy::PrefixOnConflict => shared_names(members),
+        ConflictStrategy::PrefixOnConflict => shared_names(kind, members),
         _ => HashSet::new(),
     };
     let mut all = Vec::new();
@@ -111,13 +159,11 @@ fn candidates<'a>(members: &[Member<'a>], policy: &ConflictPolicy) -> Vec<Candid
             (None, ConflictStrategy::Priority | ConflictStrategy::Manual) => String::new(),
         };
         let mut seen = HashSet::new();
-        for entry in catalog
-            .tools
-            .iter()
-            .filter(|entry| seen.insert(&entry.name))
-        {
-            let bare = policy.strategy == ConflictStrategy::PrefixOnConflict
-                && !shared.contains(&*entry.name);
+        let entries = catalog.entries(kind).iter();
+        for entry in entries.filter(|entry| seen.insert(&entry.name)) {
+            let bare = !kind.is_named()
+                || policy.strategy == ConflictStrategy::PrefixOnConflict
+                    && !shared.contains(&*entry.name);
             let exposed = if bare {
                 entry.name.to_string()
             } else {
@@ -134,14 +180,14 @@ fn candidates<'a>(members: &[Member<'a>], policy: &ConflictPolicy) -> Vec<Candid
 }
 
 /// Names that more than one member has.
-fn shared_names<'a>(members: &[Member<'a>]) -> HashSet<&'a str> {
+fn shared_names<'a>(kind: Kind, members: &[Member<'a>]) -> HashSet<&'a str> {
     let mut owners: HashMap<&str, &BackendId> = HashMap::new();
     let mut shared = HashSet::new();
     for member in members {
         for entry in member
             .catalog
             .into_iter()
-            .flat_map(|catalog| catalog.tools.iter())
+            .flat_map(|catalog| catalog.entries(kind).iter())
         {
             let owner = *owners.entry(&*entry.name).or_insert(member.id);
             if owner != member.id {
@@ -154,6 +200,7 @@ fn shared_names<'a>(members: &[Member<'a>]) -> HashSet<&'a str> {
 
 /// Clashes, and the places of the candidates that lose.
 fn settle(
+    kind: Kind,
     candidates: &[Candidate<'_>],
     policy: &ConflictPolicy,
 ) -> (Vec<Conflict>, HashSet<usize>) {
@@ -173,6 +220,11 @@ fn settle(
         });
         let winner = candidates[places[0]].backend;
         let resolution = match policy.strategy {
+            // A URI names one thing wherever it is listed: no rule hides it.
+            _ if !kind.is_named() => {
+                losers.extend(&places[1..]);
+                Resolution::Won(winner.name.clone())
+            }
             ConflictStrategy::Priority => {
                 losers.extend(&places[1..]);
                 Resolution::Won(winner.name.clone())
@@ -191,6 +243,7 @@ fn settle(
         backends.sort();
         let name = sanitise(name, limits::STATUS_TEXT);
         conflicts.push(Conflict {
+            kind,
             name,
             backends,
             resolution,
@@ -199,7 +252,7 @@ fn settle(
     (conflicts, losers)
 }
 
-fn expose(candidate: Candidate<'_>) -> Result<ExposedTool, String> {
+fn expose(candidate: Candidate<'_>) -> Result<Exposed, String> {
     let entry = candidate.entry;
     let raw = if candidate.exposed == *entry.name {
         Arc::clone(&entry.raw)
@@ -214,7 +267,7 @@ fn expose(candidate: Candidate<'_>) -> Result<ExposedTool, String> {
             })?
             .into()
     };
-    Ok(ExposedTool {
+    Ok(Exposed {
         exposed: candidate.exposed.into(),
         backend: candidate.backend.clone(),
         original: Arc::clone(&entry.name),

@@ -18,8 +18,10 @@ pub use cache::{CatalogAge, Hint, NEGATIVE_TTL, POSITIVE_TTL, should_refresh};
 pub use conflict::{Conflict, ConflictPolicy, ConflictStrategy, Resolution};
 pub use cursor::{Cursor, CursorError};
 pub use diff::{Diff, apply, diff};
-pub use entry::{Catalog, Entry};
-pub use hash::CatalogHash;
-pub use merge::{ExposedTool, Member, Merged, merge};
-pub use pages::{CacheScope, PageStyle, Pages, locate, tools_page};
+pub use entry::{Catalog, Entries, Entry, Freshness};
+pub use hash::{CatalogHash, KindHashes};
+pub use merge::{Exposed, Member, Merged, merge};
+pub use pages::{Gap, PageStyle, Pages, Partial, list_page, locate};
 pub use published::{CatalogPolicy, published};
+
+pub use crate::mcp::{CacheScope, Kind, PerKind};

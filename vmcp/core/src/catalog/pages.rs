@@ -1,26 +1,44 @@
-//! `tools/list` results, serialised once and served many times.
+//! Results of the list methods, serialised once and served many times.
 
-use super::{Cursor, CursorError, ExposedTool, Merged};
+use serde::Serialize;
+
+use super::{CacheScope, Cursor, CursorError, Exposed, Kind};
+use crate::id::BackendName;
 use crate::jsonrpc::quote;
 use crate::limits;
 use crate::mcp::Era;
 
-/// Who may keep a page (2026-07-28, caching).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CacheScope {
-    #[default]
-    Public,
-    Private,
+/// The key under which a page says whose entries are not those of now.
+const PARTIAL: &str = "vmcp.dev/partial";
+
+/// Why a backend's entries are not those of now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Gap {
+    /// None are listed.
+    Missing,
+    /// Those of its last good list are listed.
+    Stale,
 }
 
-/// What modern results carry beside the entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A backend whose entries are not those of now.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Partial {
+    pub backend: BackendName,
+    pub entries: Gap,
+}
+
+/// What results carry beside the entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageStyle {
+    /// Modern only, as the next.
     pub ttl_ms: u64,
     pub scope: CacheScope,
+    /// Both eras, in `_meta`.
+    pub partial: Vec<Partial>,
 }
 
-/// Result objects of `tools/list` by page, both eras cut at the same places. There is always a
+/// Result objects of one list by page, both eras cut at the same places. There is always a
 /// first page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pages {
@@ -32,7 +50,8 @@ pub struct Pages {
 
 impl Pages {
     #[must_use]
-    pub fn build(merged: &Merged, style: PageStyle) -> Self {
+    pub fn build(kind: Kind, entries: &[Exposed], style: &PageStyle) -> Self {
+        let extra = Extra::new(kind, style);
         let mut pages = Self {
             legacy: Vec::new(),
             modern: Vec::new(),
@@ -40,15 +59,13 @@ impl Pages {
         };
         let mut start = 0;
         loop {
-            let end = page_end(&merged.tools, start);
-            let next = next_cursor(&merged.tools, end);
-            let tools = &merged.tools[start..end];
-            pages
-                .legacy
-                .push(render(tools, Era::Legacy, next.as_deref(), style));
-            pages
-                .modern
-                .push(render(tools, Era::Modern, next.as_deref(), style));
+            let end = page_end(entries, start);
+            let next = next_cursor(entries, end);
+            let page = &entries[start..end];
+            let legacy = extra.render(page, Era::Legacy, next.as_deref());
+            pages.legacy.push(legacy);
+            let modern = extra.render(page, Era::Modern, next.as_deref());
+            pages.modern.push(modern);
             match next {
                 Some(cursor) => pages.cursors.push(cursor.into()),
                 None => return pages,
@@ -86,51 +103,48 @@ pub fn locate(cursors: &[Box<str>], cursor: &str) -> Result<usize, CursorError> 
 ///
 /// # Errors
 /// When it is no cursor of ours.
-pub fn tools_page(
-    merged: &Merged,
+pub fn list_page(
+    kind: Kind,
+    entries: &[Exposed],
     era: Era,
     cursor: Option<&str>,
-    style: PageStyle,
+    style: &PageStyle,
 ) -> Result<Vec<u8>, CursorError> {
-    let tools = &merged.tools;
     let start = match cursor.map(Cursor::decode).transpose()? {
         None => 0,
         Some(cursor) => {
             let place = usize::try_from(cursor.place)
                 .unwrap_or(usize::MAX)
-                .min(tools.len());
-            let known = tools.iter().position(|tool| *tool.exposed == *cursor.last);
+                .min(entries.len());
+            let known = entries.iter().position(|e| *e.exposed == *cursor.last);
             known.map_or(place, |at| at + 1)
         }
     };
-    let end = page_end(tools, start);
-    Ok(render(
-        &tools[start..end],
-        era,
-        next_cursor(tools, end).as_deref(),
-        style,
-    ))
+    let end = page_end(entries, start);
+    let next = next_cursor(entries, end);
+    let page = &entries[start..end];
+    Ok(Extra::new(kind, style).render(page, era, next.as_deref()))
 }
 
 /// At least one entry, however long.
-fn page_end(tools: &[ExposedTool], start: usize) -> usize {
+fn page_end(entries: &[Exposed], start: usize) -> usize {
     let mut bytes = 0_usize;
-    let fits = tools[start..]
+    let fits = entries[start..]
         .iter()
         .take(limits::PAGE_ENTRIES)
-        .take_while(|tool| {
+        .take_while(|entry| {
             let first = bytes == 0;
-            bytes += tool.raw.len() + 1;
+            bytes += entry.raw.len() + 1;
             first || bytes <= limits::PAGE_BYTES
         });
     start + fits.count()
 }
 
-fn next_cursor(tools: &[ExposedTool], end: usize) -> Option<String> {
-    if end >= tools.len() {
+fn next_cursor(entries: &[Exposed], end: usize) -> Option<String> {
+    if end >= entries.len() {
         return None;
     }
-    let last = end.checked_sub(1).and_then(|at| tools.get(at))?;
+    let last = end.checked_sub(1).and_then(|at| entries.get(at))?;
     let place = u64::try_from(end).unwrap_or(u64::MAX);
     Some(
         Cursor {
@@ -141,35 +155,60 @@ fn next_cursor(tools: &[ExposedTool], end: usize) -> Option<String> {
     )
 }
 
-fn render(tools: &[ExposedTool], era: Era, next: Option<&str>, style: PageStyle) -> Vec<u8> {
-    let entries: usize = tools.iter().map(|tool| tool.raw.len() + 1).sum();
-    let mut out = String::with_capacity(entries + 256);
-    out.push('{');
-    if era == Era::Modern {
-        out.push_str("\"resultType\":\"complete\",");
-    }
-    out.push_str("\"tools\":[");
-    for (at, tool) in tools.iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        out.push_str(&tool.raw);
-    }
-    out.push(']');
-    if let Some(cursor) = next {
-        out.push_str(",\"nextCursor\":");
-        out.push_str(&quote(cursor));
-    }
-    if era == Era::Modern {
+/// What every page of a list has in common.
+struct Extra {
+    kind: Kind,
+    /// With a comma before.
+    meta: String,
+    /// With a comma before.
+    caching: String,
+}
+
+impl Extra {
+    fn new(kind: Kind, style: &PageStyle) -> Self {
         let scope = match style.scope {
             CacheScope::Public => "public",
             CacheScope::Private => "private",
         };
-        out.push_str(&format!(
-            ",\"ttlMs\":{},\"cacheScope\":\"{scope}\"",
-            style.ttl_ms
-        ));
+        let partial = match style.partial.as_slice() {
+            [] => None,
+            partial => serde_json::to_string(partial).ok(),
+        };
+        Self {
+            kind,
+            meta: partial.map_or_else(String::new, |partial| {
+                format!(",\"_meta\":{{\"{PARTIAL}\":{partial}}}")
+            }),
+            caching: format!(",\"ttlMs\":{},\"cacheScope\":\"{scope}\"", style.ttl_ms),
+        }
     }
-    out.push('}');
-    out.into_bytes()
+
+    fn render(&self, entries: &[Exposed], era: Era, next: Option<&str>) -> Vec<u8> {
+        let bytes: usize = entries.iter().map(|entry| entry.raw.len() + 1).sum();
+        let mut out = String::with_capacity(bytes + self.meta.len() + 256);
+        out.push('{');
+        if era == Era::Modern {
+            out.push_str("\"resultType\":\"complete\",");
+        }
+        out.push('"');
+        out.push_str(self.kind.member());
+        out.push_str("\":[");
+        for (at, entry) in entries.iter().enumerate() {
+            if at > 0 {
+                out.push(',');
+            }
+            out.push_str(&entry.raw);
+        }
+        out.push(']');
+        if let Some(cursor) = next {
+            out.push_str(",\"nextCursor\":");
+            out.push_str(&quote(cursor));
+        }
+        if era == Era::Modern {
+            out.push_str(&self.caching);
+        }
+        out.push_str(&self.meta);
+        out.push('}');
+        out.into_bytes()
+    }
 }

@@ -6,17 +6,20 @@
 
 mod discover;
 mod initialize;
+mod kind;
 mod list;
 mod version;
 
 pub mod error;
 pub mod header;
+pub mod header_params;
 pub mod meta;
 pub mod method;
 
 pub use discover::{DiscoverResult, UnsupportedVersions, discover_params, discover_result};
 pub use initialize::{InitializeResult, initialize_params, initialize_result};
-pub use list::{ListPage, RawEntry, parse_tools_page};
+pub use kind::{Kind, PerKind};
+pub use list::{CacheScope, ListPage, RawEntry, parse_page};
 pub use meta::ModernMeta;
 pub use method::known_method;
 pub use version::{Era, ProtocolVersion};

@@ -7,7 +7,7 @@ use vmcp_core::catalog::{
 };
 use vmcp_core::health::{Observed, State};
 use vmcp_core::limits;
-use vmcp_core::mcp::{ListPage, RawEntry, parse_tools_page};
+use vmcp_core::mcp::{Kind, ListPage, PerKind, RawEntry, parse_page};
 use vmcp_core::time::Tick;
 
 const NOW: Tick = Tick(1_000_000);
@@ -110,6 +110,13 @@ fn a_catalogue_is_hidden_by_policy_and_only_while_unhealthy() {
     assert!(!shown(CatalogPolicy::Hide, State::Unhealthy, 0));
 }
 
+fn tools(pages: Vec<ListPage>) -> PerKind<Vec<ListPage>> {
+    PerKind {
+        tools: pages,
+        ..PerKind::default()
+    }
+}
+
 fn entry(name: &str, raw: &str) -> RawEntry {
     RawEntry {
         name: name.into(),
@@ -143,7 +150,7 @@ fn a_bad_entry_costs_no_good_one() {
         },
     ];
 
-    let (catalog, warnings) = Catalog::from_pages(pages);
+    let (catalog, warnings) = Catalog::from_pages(tools(pages.into()));
 
     let names: Vec<_> = catalog.tools.iter().map(|tool| &*tool.name).collect();
     assert_eq!(names, ["good", "name with spaces/é"]);
@@ -154,20 +161,17 @@ fn a_bad_entry_costs_no_good_one() {
 /// The limit on entries is enforced, with one warning for all of the rest.
 #[test]
 fn entries_above_the_limit_are_left_out() {
-    let tools: Vec<_> = (0..limits::CATALOG_ENTRIES + 3)
+    let many: Vec<_> = (0..limits::CATALOG_ENTRIES + 3)
         .map(|n| entry(&format!("t{n}"), "{}"))
         .collect();
 
-    let (catalog, warnings) = Catalog::from_pages([ListPage {
-        entries: tools,
+    let (catalog, warnings) = Catalog::from_pages(tools(vec![ListPage {
+        entries: many,
         ..ListPage::default()
-    }]);
+    }]));
 
     assert_eq!(catalog.tools.len(), limits::CATALOG_ENTRIES);
-    assert_eq!(
-        warnings,
-        ["3 entries above the limit of 10000 are left out"]
-    );
+    assert_eq!(warnings, ["3 tools above the limit of 10000 are left out"]);
 }
 
 /// T22, T21: entries are kept as they are spelled; the cursor is handed on; an empty one ends.
@@ -176,14 +180,14 @@ fn a_page_is_read_as_it_is_spelled() {
     let raw =
         r#"{"tools":[ {"x" : 1.50 ,"name":"\u0061"}, 7, {"title":"no name"}],"nextCursor":"n"}"#;
 
-    let page = parse_tools_page(raw).unwrap();
+    let page = parse_page(Kind::Tools, raw).unwrap();
 
     assert_eq!(
         page.entries,
         [entry("a", r#"{"x" : 1.50 ,"name":"\u0061"}"#)]
     );
     assert_eq!((page.nameless, page.next_cursor.as_deref()), (2, Some("n")));
-    let last = parse_tools_page(r#"{"tools":[],"nextCursor":"","ttlMs":5}"#).unwrap();
+    let last = parse_page(Kind::Tools, r#"{"tools":[],"nextCursor":"","ttlMs":5}"#).unwrap();
     assert_eq!((last.next_cursor, last.ttl_ms), (None, Some(5)));
 }
 
@@ -200,6 +204,6 @@ fn what_is_no_list_is_never_an_empty_list() {
         "<html>",
         r#"{"content":[]}"#,
     ] {
-        assert!(parse_tools_page(raw).is_err(), "{raw}");
+        assert!(parse_page(Kind::Tools, raw).is_err(), "{raw}");
     }
 }

@@ -1,7 +1,7 @@
 //! From one merged list to the next.
 
 use proptest::prelude::*;
-use vmcp_core::catalog::{ConflictPolicy, ExposedTool, Member, Merged, apply, diff, merge};
+use vmcp_core::catalog::{ConflictPolicy, Exposed, Member, Merged, apply, diff, merge};
 use vmcp_core::id::BackendId;
 
 use crate::support::{MANY, arc, cases, catalog};
@@ -13,7 +13,7 @@ fn lists() -> impl Strategy<Value = Merged> {
         let tools = tools
             .into_iter()
             .filter(|(name, _)| seen.insert(name.clone()))
-            .map(|(name, body)| ExposedTool {
+            .map(|(name, body)| Exposed {
                 exposed: arc(&name),
                 backend: BackendId::new("b", "u"),
                 original: arc(&name),
@@ -33,7 +33,7 @@ proptest! {
     /// Applying the difference to the old list gives the new one, in its order.
     #[test]
     fn the_difference_leads_from_old_to_new(old in lists(), new in lists()) {
-        let change = diff(&old, &new);
+        let change = diff(&old.tools, &new.tools);
 
         prop_assert_eq!(apply(&old.tools, &change), new.tools);
     }
@@ -41,14 +41,14 @@ proptest! {
     /// R4.11: the difference is empty exactly where the lists are equal.
     #[test]
     fn the_difference_is_empty_exactly_where_nothing_changed(old in lists(), new in lists()) {
-        prop_assert_eq!(diff(&old, &new).is_empty(), old.tools == new.tools);
-        prop_assert!(diff(&new, &new.clone()).is_empty());
+        prop_assert_eq!(diff(&old.tools, &new.tools).is_empty(), old.tools == new.tools);
+        prop_assert!(diff(&new.tools, &new.tools.clone()).is_empty());
     }
 
     /// Each name is in one part of the difference at most.
     #[test]
     fn a_name_is_added_changed_or_removed(old in lists(), new in lists()) {
-        let change = diff(&old, &new);
+        let change = diff(&old.tools, &new.tools);
         let was = |name: &str| old.tools.iter().any(|tool| &*tool.exposed == name);
         let is = |name: &str| new.tools.iter().any(|tool| &*tool.exposed == name);
 
@@ -74,7 +74,7 @@ fn a_new_home_or_a_new_schema_is_a_change() {
         )
     };
 
-    let change = diff(&list(&one), &list(&two));
+    let change = diff(&list(&one).tools, &list(&two).tools);
 
     assert_eq!(change.changed.len(), 1);
     assert_eq!(

@@ -62,7 +62,7 @@ proptest! {
         let _ = DiscoverResult::parse(&text);
         let _ = ModernMeta::parse(&text);
         let _ = ServerInfo::parse(&text);
-        let _ = vmcp_core::mcp::parse_tools_page(&text);
+        let _ = vmcp_core::mcp::parse_page(vmcp_core::mcp::Kind::Tools, &text);
     }
 }
 

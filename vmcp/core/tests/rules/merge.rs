@@ -8,6 +8,7 @@ use vmcp_core::catalog::{
 };
 use vmcp_core::id::BackendId;
 use vmcp_core::jsonrpc::raw;
+use vmcp_core::mcp::Kind;
 use vmcp_core::route::RouteTable;
 
 use crate::support::{MANY, cases, catalog, quoted, tool_with};
@@ -87,7 +88,7 @@ fn worlds() -> impl Strategy<Value = Vec<Backend>> {
 
 /// Who has which name: the part of a merge that no order may change.
 fn owners(merged: &Merged) -> BTreeMap<String, (BackendId, String)> {
-    let owner = |tool: &vmcp_core::catalog::ExposedTool| {
+    let owner = |tool: &vmcp_core::catalog::Exposed| {
         (
             tool.exposed.to_string(),
             (tool.backend.clone(), tool.original.to_string()),
@@ -107,11 +108,11 @@ proptest! {
         let routes = RouteTable::new(&merged);
 
         prop_assert_eq!(owners(&merged).len(), merged.tools.len());
-        prop_assert_eq!(routes.len(), merged.tools.len());
+        prop_assert_eq!(routes.len(Kind::Tools), merged.tools.len());
         for tool in &merged.tools {
             let shown = raw::top_level(&tool.raw, "name").map(str::to_owned);
             prop_assert_eq!(shown, Some(quoted(&tool.exposed)));
-            let route = routes.get(&tool.exposed).unwrap();
+            let route = routes.tool(&tool.exposed).unwrap();
             prop_assert_eq!((&route.backend, &route.original), (&tool.backend, &tool.original));
             let home = world.iter().find(|backend| backend.id == tool.backend).unwrap();
             let listed = home.catalog.as_ref().unwrap();

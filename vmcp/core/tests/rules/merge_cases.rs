@@ -167,8 +167,8 @@ fn a_call_may_be_repeated_only_where_the_tool_says_so() {
 
     let routes = RouteTable::new(&merged(&world, &ConflictPolicy::default()));
 
-    let repeatable = |name: &str| routes.get(name).unwrap().repeatable;
+    let repeatable = |name: &str| routes.tool(name).unwrap().repeatable;
     assert!(repeatable("read") && repeatable("idempotent"));
     assert!(!repeatable("write") && !repeatable("odd"));
-    assert_eq!(routes.get("a_read"), None);
+    assert_eq!(routes.tool("a_read"), None);
 }

@@ -2,22 +2,23 @@
 
 use proptest::prelude::*;
 use serde_json::Value;
-use vmcp_core::catalog::{CacheScope, ExposedTool, Merged, PageStyle, Pages, locate, tools_page};
+use vmcp_core::catalog::{CacheScope, Exposed, Merged, PageStyle, Pages, list_page, locate};
 use vmcp_core::id::BackendId;
 use vmcp_core::jsonrpc::raw;
 use vmcp_core::limits;
-use vmcp_core::mcp::Era;
+use vmcp_core::mcp::{Era, Kind};
 
 use crate::support::{arc, cases};
 
 const STYLE: PageStyle = PageStyle {
     ttl_ms: 60_000,
     scope: CacheScope::Public,
+    partial: Vec::new(),
 };
 
 fn list(count: usize, size: usize) -> Merged {
     let tools = (0..count)
-        .map(|n| ExposedTool {
+        .map(|n| Exposed {
             exposed: arc(&format!("t{n}")),
             backend: BackendId::new("b", "u"),
             original: arc("t"),
@@ -48,13 +49,13 @@ fn names(pages: &[Vec<u8>]) -> Vec<String> {
 
 /// Follows the cursors of a dynamic list to its end.
 fn walk(merged: &Merged, era: Era) -> Vec<Vec<u8>> {
-    let mut pages = vec![tools_page(merged, era, None, STYLE).unwrap()];
+    let mut pages = vec![list_page(Kind::Tools, &merged.tools, era, None, &STYLE).unwrap()];
     loop {
         let last = page(pages.last().unwrap());
         let Some(cursor) = last["nextCursor"].as_str() else {
             return pages;
         };
-        pages.push(tools_page(merged, era, Some(cursor), STYLE).unwrap());
+        pages.push(list_page(Kind::Tools, &merged.tools, era, Some(cursor), &STYLE).unwrap());
     }
 }
 
@@ -71,7 +72,7 @@ proptest! {
         let merged = list(count, size);
         let all: Vec<_> = merged.tools.iter().map(|tool| tool.exposed.to_string()).collect();
 
-        let pages = Pages::build(&merged, STYLE);
+        let pages = Pages::build(Kind::Tools, &merged.tools, &STYLE);
 
         prop_assert_eq!(names(&pages.legacy), &all[..]);
         prop_assert_eq!(names(&pages.modern), &all[..]);
@@ -94,16 +95,16 @@ proptest! {
         removed in proptest::collection::btree_set(0_usize..3_000, 0..200),
         which in 0_usize..3,
     ) {
-        let old = Pages::build(&list(3_000, 0), STYLE);
+        let old = Pages::build(Kind::Tools, &list(3_000, 0).tools, &STYLE);
         let mut now = list(3_000, 0);
         let mut at = 0;
         now.tools.retain(|_| { at += 1; !removed.contains(&(at - 1)) });
-        let new = Pages::build(&now, STYLE);
+        let new = Pages::build(Kind::Tools, &now.tools, &STYLE);
         prop_assume!(which < old.cursors.len());
 
         let start = locate(&new.cursors, &old.cursors[which]).unwrap();
         let rest = names(&new.legacy[start..]);
-        let made = tools_page(&now, Era::Legacy, Some(&old.cursors[which]), STYLE).unwrap();
+        let made = list_page(Kind::Tools, &now.tools, Era::Legacy, Some(&old.cursors[which]), &STYLE).unwrap();
 
         for tool in &now.tools {
             let number: usize = tool.exposed[1..].parse().unwrap();
@@ -124,10 +125,12 @@ proptest! {
 #[test]
 fn each_era_gets_its_own_members() {
     let pages = Pages::build(
-        &list(1, 0),
-        PageStyle {
+        Kind::Tools,
+        &list(1, 0).tools,
+        &PageStyle {
             ttl_ms: 7,
             scope: CacheScope::Private,
+            partial: Vec::new(),
         },
     );
 
@@ -143,7 +146,7 @@ fn each_era_gets_its_own_members() {
 
 #[test]
 fn an_empty_list_has_one_empty_page() {
-    let pages = Pages::build(&Merged::default(), STYLE);
+    let pages = Pages::build(Kind::Tools, &[], &STYLE);
 
     assert_eq!(pages.legacy, [br#"{"tools":[]}"#.to_vec()]);
     assert_eq!(pages.cursors, []);
@@ -153,7 +156,7 @@ fn an_empty_list_has_one_empty_page() {
 #[test]
 fn entries_stand_in_a_page_byte_for_byte() {
     let merged = list(3, 5);
-    let pages = Pages::build(&merged, STYLE);
+    let pages = Pages::build(Kind::Tools, &merged.tools, &STYLE);
     let text = std::str::from_utf8(&pages.modern[0]).unwrap();
     let joined: Vec<_> = merged.tools.iter().map(|tool| &*tool.raw).collect();
 
@@ -166,7 +169,7 @@ fn entries_stand_in_a_page_byte_for_byte() {
 /// An entry longer than a page is a page.
 #[test]
 fn an_entry_longer_than_a_page_is_a_page_of_its_own() {
-    let pages = Pages::build(&list(3, limits::PAGE_BYTES), STYLE);
+    let pages = Pages::build(Kind::Tools, &list(3, limits::PAGE_BYTES).tools, &STYLE);
 
     assert_eq!(pages.legacy.len(), 3);
 }

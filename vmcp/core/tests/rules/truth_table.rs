@@ -1,7 +1,7 @@
 //! Phase, conditions and messages of a VirtualMCPServer: the table of api.md is the test.
 
 use proptest::prelude::*;
-use vmcp_core::catalog::{Conflict, Resolution};
+use vmcp_core::catalog::{Conflict, Kind, Resolution};
 use vmcp_core::health::{Observed, ProbeReason, State};
 use vmcp_core::id::BackendId;
 use vmcp_core::report::{
@@ -250,6 +250,7 @@ fn a_conflict_is_told_and_changes_nothing_else() {
     let a = BackendId::new("a", "u").name;
     let b = BackendId::new("b", "u").name;
     let mut conflicts = [Conflict {
+        kind: Kind::Tools,
         name: "x".to_owned(),
         backends: vec![a.clone(), b],
         resolution: Resolution::Hidden,

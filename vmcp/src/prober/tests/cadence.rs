@@ -25,7 +25,7 @@ async fn backends_that_come_up_late_are_ready_within_one_interval() {
             took <= Duration::from_millis(10_100),
             "{took:?} after {outage} s"
         );
-        assert_eq!(running.snapshot().tool_count, names.len());
+        assert_eq!(running.snapshot().lists.tool_count, names.len());
     }
 }
 

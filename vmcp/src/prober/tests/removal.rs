@@ -52,7 +52,7 @@ async fn a_backend_that_is_removed_and_added_again_is_checked_anew() {
         .until(5, |s| all_ready(s) && s.backends[0].generation > first)
         .await;
 
-    assert_eq!(running.snapshot().tool_count, 1);
+    assert_eq!(running.snapshot().lists.tool_count, 1);
 }
 
 /// T7: a stop ends every health session.

@@ -70,7 +70,7 @@ fn a_name_conflict_does_not_stop_others_from_publishing() {
 fn an_unchanged_list_publishes_nothing_and_a_new_schema_under_an_old_name_does() {
     let mut world = World::with(&[backend("one")]);
     world.probe(1, healthy(), &["echo"]);
-    let first = world.snapshot().catalog_hash;
+    let first = world.snapshot().lists.hashes.tools;
 
     world.advance(60);
     world.probe(1, healthy(), &["echo"]);
@@ -92,7 +92,7 @@ fn an_unchanged_list_publishes_nothing_and_a_new_schema_under_an_old_name_does()
     world.step(Event::Probed(Box::new(probed)));
 
     let snapshot = world.state.publish(world.now).expect("a new schema");
-    assert_ne!(snapshot.catalog_hash, first);
+    assert_ne!(snapshot.lists.hashes.tools, first);
 }
 
 /// R4.11: a burst of announcements asks for the list once, with the next check.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use url::Url;
 
 use vmcp_core::backoff::Jitter;
-use vmcp_core::catalog::{Catalog, CatalogPolicy, ConflictPolicy, ConflictStrategy, Entry};
+use vmcp_core::catalog::{Catalog, CatalogPolicy, ConflictPolicy, ConflictStrategy, Entry, Kind};
 use vmcp_core::health::{
     CallOutcome, Dialect, Listed, Outcome, Policy, ProbeFailure, ProbeReason, SessionMode,
     State as Health, Step, Wire,
@@ -207,8 +207,9 @@ fn names(snapshot: &Snapshot) -> Vec<String> {
 
 fn tools(snapshot: &Snapshot) -> Vec<String> {
     let mut names: Vec<String> = snapshot
+        .lists
         .routes
-        .iter()
+        .iter(Kind::Tools)
         .map(|(name, _)| name.to_owned())
         .collect();
     names.sort();

@@ -11,7 +11,8 @@ impl Runtime for NoRuntime {
 /// Every part of a snapshot speaks of the same backends.
 fn is_whole(snapshot: &Snapshot) -> Result<(), String> {
     let names: Vec<String> = names(snapshot);
-    for (tool, route) in snapshot.routes.iter() {
+    let lists = &snapshot.lists;
+    for (tool, route) in lists.routes.iter(Kind::Tools) {
         let view = snapshot.backend(&route.backend.name);
         if view.is_none_or(|view| view.id != route.backend) {
             return Err(format!(
@@ -27,11 +28,11 @@ fn is_whole(snapshot: &Snapshot) -> Result<(), String> {
             names.len()
         ));
     }
-    let listed = String::from_utf8_lossy(&snapshot.tools.legacy[0])
+    let listed = String::from_utf8_lossy(&lists.tools.legacy[0])
         .matches("\"name\":")
         .count();
-    if listed != snapshot.tool_count || snapshot.routes.len() != snapshot.tool_count {
-        return Err(format!("{listed} listed, {} counted", snapshot.tool_count));
+    if listed != lists.tool_count || lists.routes.len(Kind::Tools) != lists.tool_count {
+        return Err(format!("{listed} listed, {} counted", lists.tool_count));
     }
     for view in snapshot.backends.iter() {
         let entry = snapshot
