@@ -166,7 +166,7 @@ fn way<'a>(snapshot: &'a Snapshot, of: &str, params: &str) -> Result<Way<'a>, Rp
         .and_then(|raw| serde_json::from_str::<String>(raw).ok())
         .ok_or_else(|| invalid("params.name is missing or no string"))?;
     let route = match of {
-        method::TOOLS_CALL => snapshot.routes.get(&name),
+        method::TOOLS_CALL => snapshot.lists.routes.tool(&name),
         _ => None,
     };
     let found = route.and_then(|route| {
