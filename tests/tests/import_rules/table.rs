@@ -31,7 +31,7 @@ pub const CORE_ORDER: &[&[&str]] = &[
     &["health"],
     &["catalog"],
     &["route"],
-    &["session", "authz"],
+    &["session", "authz", "replay"],
     &["report"],
 ];
 

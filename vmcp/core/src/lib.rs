@@ -1,7 +1,7 @@
 //! Everything that decides and nothing that does.
 //!
 //! This crate owns the rules of the gateway: the JSON-RPC envelope, the MCP messages of both
-//! eras, health, backoff, catalogue merge, routing, session grammar and the report. It never
+//! eras, health, backoff, catalogue merge, routing, session grammar, replay of streams and the report. It never
 //! performs I/O, reads a clock, draws randomness or looks at the environment: time and jitter
 //! come in as arguments, so that every rule is provable as a property.
 //!
@@ -26,5 +26,7 @@ pub mod catalog;
 pub mod route;
 
 pub mod session;
+
+pub mod replay;
 
 pub mod report;

@@ -44,6 +44,22 @@ pub const BACKEND_SILENCE: Duration = Duration::from_secs(10);
 /// Between comments on a silent stream: below the usual 30 s and 60 s of proxies.
 pub const SSE_COMMENT: Duration = Duration::from_secs(15);
 
+/// Events kept for a session whose client lost its connection.
+pub const REPLAY_EVENTS: usize = 256;
+/// Bytes of those. One event alone may be larger: a response is not lost for its size.
+pub const REPLAY_BYTES: usize = MIB;
+/// After this the client does not come back.
+pub const REPLAY_AGE: Duration = Duration::from_secs(300);
+/// Events that wait for a client that does not read: half of what is kept, so that it misses
+/// nothing while its stream is cut and it comes back.
+pub const REPLAY_UNREAD_EVENTS: usize = REPLAY_EVENTS / 2;
+/// Bytes of those.
+pub const REPLAY_UNREAD_BYTES: usize = REPLAY_BYTES / 2;
+/// So few may wait whatever their size: a burst of large ones is no sign that nobody reads.
+pub const REPLAY_UNREAD_LARGE: usize = 4;
+/// How long a client waits before it comes back for its stream.
+pub const REPLAY_RETRY: Duration = Duration::from_secs(1);
+
 /// Streams of one HTTP/2 connection.
 pub const HTTP2_STREAMS: u32 = 100;
 /// Client connections; above it 503.

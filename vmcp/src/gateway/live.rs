@@ -37,12 +37,12 @@ pub struct Live {
 impl Live {
     pub(super) fn new(id: Arc<str>, claims: SessionClaims, now: u64) -> Self {
         Self {
+            outbox: Arc::new(Outbox::new(claims.protocol_version)),
             id,
             claims,
             last_used: AtomicU64::new(now),
             calls: Mutex::default(),
             asks: Asks::default(),
-            outbox: Arc::default(),
             log_level: Mutex::default(),
             ended: CancellationToken::new(),
         }
@@ -78,6 +78,12 @@ impl Live {
 
     pub(super) fn touch(&self, now: u64) {
         self.last_used.store(now, Ordering::Relaxed);
+    }
+
+    /// Ends everything that is open in it.
+    pub(super) fn end(&self) {
+        self.ended.cancel();
+        self.outbox.close();
     }
 
     /// Raw JSON string, where the client has set one.

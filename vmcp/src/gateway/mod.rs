@@ -16,6 +16,7 @@ pub mod session;
 mod adapt;
 mod failure;
 mod forward;
+mod get;
 mod legacy;
 mod list;
 mod modern;
@@ -104,22 +105,6 @@ impl Gateway {
         } else {
             self.legacy(facts, message).await
         }
-    }
-
-    /// A GET: the stream of notifications of a legacy session.
-    pub fn get(&self, facts: &Facts) -> Answer {
-        let session = match self.session(facts) {
-            Ok(session) => session,
-            Err(answer) => return answer,
-        };
-        if facts.accepts == message::Accepts::JsonOnly {
-            return Answer::Empty { status: 405 };
-        }
-        Answer::Events(watch::list_changed(
-            self.snapshots.clone(),
-            session,
-            self.stopping.clone(),
-        ))
     }
 
     /// A DELETE: the client ends its session.

@@ -104,7 +104,7 @@ impl Sessions {
 
     /// Ends a session for good. Idempotent.
     pub fn delete(&self, session: &Live) {
-        session.ended.cancel();
+        session.end();
         lock(&self.tombstones).bury(&session.id, session.claims.expires);
         lock(&self.live).remove(&session.id);
     }
@@ -116,11 +116,12 @@ impl Sessions {
         let idle = limits::SESSION_IDLE.as_secs();
         let mut gone = Vec::new();
         lock(&self.live).retain(|id, session| {
+            session.outbox.sweep();
             let used = session.last_used();
             let busy = session.is_calling() || Arc::strong_count(session) > 1;
             let keep = session.claims.expires > now && (busy || now.saturating_sub(used) < idle);
             if !keep {
-                session.ended.cancel();
+                session.end();
                 gone.push(Arc::clone(id));
             }
             keep

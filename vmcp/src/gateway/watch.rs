@@ -75,20 +75,32 @@ impl Watch {
     }
 }
 
-/// The GET stream of a legacy session.
-pub(super) fn list_changed(
+/// The GET stream of a legacy session: what is said on its standing stream, and changes of the list
+/// while it is read.
+pub(super) fn standing(
     snapshots: SnapshotReader,
     session: Arc<Live>,
+    messages: Messages,
     stopping: CancellationToken,
 ) -> Messages {
     let watch = Watch::new(snapshots, stopping, session.ended.clone());
     // Holding the session keeps it from idling out while somebody listens.
     Box::pin(stream::unfold(
-        (watch, session),
-        |(mut watch, session)| async move {
-            watch.changed().await?;
-            let message = notification(None);
-            Some((message.into(), (watch, session)))
+        (watch, session, messages),
+        |(mut watch, session, mut messages)| async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    event = messages.next() => {
+                        return event.map(|event| (event, (watch, session, messages)));
+                    }
+                    // Said on the stream, so that it is kept for a client that comes back.
+                    changed = watch.changed() => {
+                        changed?;
+                        session.outbox.push_standing(notification(None));
+                    }
+                }
+            }
         },
     ))
 }

@@ -159,7 +159,8 @@ impl Body for Reply {
     }
 }
 
-/// One event. JSON may be written over several lines; each becomes a `data` line of its own.
+/// One event. JSON may be written over several lines; each becomes a `data` line of its own. An
+/// event without data only gives the client an id to come back with, and says when.
 fn frame(event: &ServerEvent) -> Bytes {
     let message = &event.data;
     let mut out = BytesMut::with_capacity(message.len() + 64);
@@ -167,6 +168,11 @@ fn frame(event: &ServerEvent) -> Bytes {
         out.put_slice(b"id: ");
         out.put_slice(id.as_bytes());
         out.put_u8(b'\n');
+    }
+    if message.is_empty() {
+        let retry = format!("retry: {}\ndata: \n\n", limits::REPLAY_RETRY.as_millis());
+        out.put_slice(retry.as_bytes());
+        return out.freeze();
     }
     out.put_slice(b"event: message\n");
     for line in message.split(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -218,5 +224,21 @@ mod tests {
         );
         assert!(reply.frame().await.is_none());
         assert!(reply.is_end_stream());
+    }
+
+    /// SEP-1699: an id to come back with, and when.
+    #[tokio::test]
+    async fn an_event_without_data_primes_the_client() {
+        let message = ServerEvent {
+            id: Some("1-7".into()),
+            data: Bytes::new(),
+        };
+        let messages: Messages = Box::pin(futures::stream::iter([message]));
+        let mut reply = Reply::events(messages, Serving::default().begin());
+
+        assert_eq!(
+            text(reply.frame().await),
+            "id: 1-7\nretry: 1000\ndata: \n\n"
+        );
     }
 }

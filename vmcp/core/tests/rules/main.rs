@@ -26,6 +26,7 @@ mod pacer;
 mod pages;
 mod place;
 mod raw_json;
+mod replay;
 mod server_health;
 mod session;
 mod support;
