@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::catalog::{Exposed, Kind, Merged, PerKind};
 use crate::id::BackendId;
 use crate::jsonrpc::raw;
-use crate::mcp::header_params::HeaderParam;
+use crate::mcp::header_params::{self, HeaderParam};
 
 /// Where an entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,12 +34,17 @@ pub struct RouteTable {
 impl RouteTable {
     #[must_use]
     pub fn new(merged: &Merged) -> Self {
-        let none: Arc<[HeaderParam]> = Arc::default();
         let route = |kind: Kind, entry: &Exposed| Route {
             backend: entry.backend.clone(),
             original: Arc::clone(&entry.original),
             repeatable: kind != Kind::Tools || is_repeatable(&entry.raw),
-            header_params: Arc::clone(&none),
+            header_params: match kind {
+                // A legacy server knows nothing of headers: what it annotates wrongly means nothing.
+                Kind::Tools => header_params::of_tool(&entry.raw)
+                    .unwrap_or_default()
+                    .into(),
+                _ => Arc::default(),
+            },
         };
         Self {
             exact: PerKind::from_fn(|kind| {

@@ -17,7 +17,7 @@ use vmcp_core::mcp::{Era, ServerInfo, method};
 
 use super::conversation::Conversation;
 use super::fresh::Fresh;
-use super::listing::{self, ListError, Offers, header_params};
+use super::listing::{self, ListError};
 use super::memory::{Changes, ProbeMemory};
 use super::message::Answer;
 use super::outgoing::Last;
@@ -230,7 +230,7 @@ impl<'t> Cycle<'t> {
         let mut pages = listing::all(talk, self.memory.offers, deadline).await?;
         self.timings.list = Some(began.elapsed());
         if matches!(talk, Conversation::Modern { .. }) {
-            let left_out = header_params::leave_out(&mut pages.tools);
+            let left_out = listing::leave_out(&mut pages.tools);
             self.tell_left_out(left_out);
         }
         let (catalog, warnings) = Catalog::from_pages(pages);
@@ -247,7 +247,7 @@ impl<'t> Cycle<'t> {
             tracing::warn!(
                 url = %self.endpoint.url,
                 tools = ?left_out,
-                "tools left out: they want arguments in HTTP headers, which is not supported yet"
+                "tools left out: clients must refuse their annotations"
             );
         }
         self.memory.left_out = left_out;
@@ -288,7 +288,7 @@ impl<'t> Cycle<'t> {
     ) {
         self.memory.dialect = Some(dialect);
         self.memory.server = server;
-        self.memory.offers = Offers::parse(capabilities);
+        self.memory.offers = listing::Offers::parse(capabilities);
         let announces = |name: &&str| {
             raw::top_level(capabilities, name)
                 .and_then(|capability| raw::top_level(capability, "listChanged"))

@@ -2,9 +2,8 @@
 //!
 //! Owns following the cursors to the end (T21), within the shared limits, and which lists are asked
 //! for at all. Keeps entries raw; judging them is the catalogue's. A cursor that comes twice would
-//! go round for ever: an error.
-
-pub(super) mod header_params;
+//! go round for ever: an error. Tools whose `x-mcp-header` breaks the rules are taken out here,
+//! because only here the server's era is known: clients must not see them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,9 +13,10 @@ use tokio::time::Instant;
 
 use vmcp_core::health::{ProbeFailure, ProbeReason};
 use vmcp_core::jsonrpc::{quote, raw};
-use vmcp_core::limits::{CATALOG_ENTRIES, CATALOG_PAGES};
+use vmcp_core::limits::{CATALOG_ENTRIES, CATALOG_PAGES, NAME_WARN};
 use vmcp_core::mcp::error::code;
-use vmcp_core::mcp::{Kind, ListPage, PerKind, parse_page};
+use vmcp_core::mcp::{Kind, ListPage, PerKind, header_params, parse_page};
+use vmcp_core::text::sanitise;
 
 use super::conversation::Conversation;
 use super::message::Answer;
@@ -109,6 +109,24 @@ pub async fn all(
         }
     }
     Ok(lists)
+}
+
+/// Takes out the tools whose `x-mcp-header` a client must refuse, and says why.
+#[must_use]
+pub fn leave_out(tools: &mut [ListPage]) -> Vec<String> {
+    let mut left_out = Vec::new();
+    for page in tools {
+        page.entries
+            .retain(|entry| match header_params::of_tool(&entry.raw) {
+                Ok(_) => true,
+                Err(error) => {
+                    let name = sanitise(&entry.name, NAME_WARN);
+                    left_out.push(format!("{name}: {error}"));
+                    false
+                }
+            });
+    }
+    left_out
 }
 
 /// All pages of one list, in order. The first page that fails fails the list.

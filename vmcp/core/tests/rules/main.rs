@@ -13,6 +13,7 @@ mod backoff;
 mod cache;
 mod cursor;
 mod diff;
+mod header_params;
 mod health_calls;
 mod health_machine;
 mod health_model;
