@@ -3,10 +3,10 @@
 SHELL := bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help build test demo lint generate verify bench cluster
+.PHONY: help build test demo lint generate verify bench bench-rivals cluster
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 build: ## Build both programs and the tools of the tests
 	cargo build --workspace --bins
@@ -25,9 +25,12 @@ generate: ## Write again what is generated: CRDs, their chart, deploy/install.ya
 
 verify: lint test ## What CI runs
 
-bench: ## What the gateway costs beside direct calls, on this machine
-	cargo build --release --workspace --bins
+bench: ## What the gateway costs beside a raw reference and its rivals, on this machine
+	cargo build --release -p vmcp -p vmcp-tests --bin vmcp --bin bench
 	@$(TARGET)/release/bench
+
+bench-rivals: ## Install the gateways that `make bench` compares with, as far as registries have them
+	@tests/tools/rivals.sh
 
 cluster: ## Leave a control plane running and print its kubeconfig
 	@tests/tools/build.sh kubernetes etcd
