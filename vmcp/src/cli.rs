@@ -49,6 +49,17 @@ pub struct ServeArgs {
     /// Address of health, status and metrics [default: 0.0.0.0:9090, with -f 127.0.0.1:9090]
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<SocketAddr>,
+    /// Folder of session keys, 32 bytes a file: the first by name seals, all open
+    /// [default: a key of its own, for a gateway of one replica]
+    #[arg(long, env = "VMCP_SESSION_KEYS", value_name = "DIR")]
+    pub session_keys: Option<PathBuf>,
+    /// Address for the other replicas [default: 0.0.0.0:9091 in Kubernetes, 127.0.0.1:9091 with
+    /// --peers]
+    #[arg(long, value_name = "ADDR", requires = "session_keys")]
+    pub peer_listen: Option<SocketAddr>,
+    /// With -f: file that names the replicas, `POD HOST:PORT [unready]` a line; watched
+    #[arg(long, value_name = "FILE", requires = "session_keys")]
+    pub peers: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// Time that a stop gives to calls in flight
@@ -57,7 +68,8 @@ pub struct ServeArgs {
     /// Host header to accept beside those of the spec; repeatable
     #[arg(long = "allow-host", value_name = "HOST")]
     pub allow_hosts: Vec<String>,
-    /// Write {"listen": "ip:port", "admin": "ip:port"} here once both are bound
+    /// Write {"listen": "ip:port", "admin": "ip:port"} here once both are bound; with replicas
+    /// also "peer"
     #[arg(long, value_name = "PATH")]
     pub ready_file: Option<PathBuf>,
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::cli::{LogFormat, ServeArgs};
 use crate::discovery::kube::Identity;
+use crate::discovery::peers::PEER_PORT;
 
 /// Settings of one `vmcp serve`.
 #[derive(Clone, Debug)]
@@ -21,6 +22,12 @@ pub struct Config {
     pub log_format: LogFormat,
     pub drain: Duration,
     pub allow_hosts: Vec<String>,
+    /// Folder of the keys that all replicas share.
+    pub session_keys: Option<PathBuf>,
+    /// Where other replicas come in; `None` for a gateway of one.
+    pub peer_listen: Option<SocketAddr>,
+    /// Names the replicas where no cluster does.
+    pub peers_file: Option<PathBuf>,
     pub ready_file: Option<PathBuf>,
 }
 
@@ -58,9 +65,19 @@ impl TryFrom<ServeArgs> for Config {
             }
             _ => return Err(ConfigError::NoOrigin),
         };
+        let in_cluster = matches!(origin, Origin::Kubernetes(_));
+        // Ids that open nowhere else need no neighbours.
+        let replicated = args.session_keys.is_some() && (in_cluster || args.peers.is_some());
+        let peer_listen = replicated.then(|| {
+            let default = SocketAddr::from((host, PEER_PORT));
+            args.peer_listen.unwrap_or(default)
+        });
         Ok(Self {
             origin,
             pod,
+            session_keys: args.session_keys,
+            peer_listen,
+            peers_file: args.peers.filter(|_| !in_cluster),
             listen: args
                 .listen
                 .unwrap_or_else(|| SocketAddr::from((host, 8080))),
@@ -96,6 +113,21 @@ mod tests {
         assert!(files.listen.ip().is_loopback() && files.admin.ip().is_loopback());
         assert!(pod.listen.ip().is_unspecified());
         assert!(matches!(pod.origin, Origin::Kubernetes(_)));
+    }
+
+    /// Replicas speak to each other only if they share keys.
+    #[test]
+    fn only_replicas_with_common_keys_have_a_peer_port() {
+        let alone = config(&["--namespace", "a", "--name", "b"]).unwrap();
+        let keys = ["--session-keys", "k"];
+        let pod = config(&[&["--namespace", "a", "--name", "b"], &keys[..]].concat()).unwrap();
+        let files = config(&[&["-f", "x", "--peers", "p"], &keys[..]].concat()).unwrap();
+        let single = config(&[&["-f", "x"], &keys[..]].concat()).unwrap();
+
+        assert_eq!((alone.peer_listen, single.peer_listen), (None, None));
+        assert_eq!(pod.peer_listen, Some(([0, 0, 0, 0], 9091).into()));
+        assert_eq!(files.peer_listen, Some(([127, 0, 0, 1], 9091).into()));
+        assert!(pod.peers_file.is_none() && files.peers_file.is_some());
     }
 
     #[test]

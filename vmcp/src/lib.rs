@@ -24,6 +24,8 @@ pub mod config;
 
 pub mod discovery;
 
+pub mod peer;
+
 pub mod probe;
 
 pub mod prober;

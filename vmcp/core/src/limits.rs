@@ -73,6 +73,23 @@ pub const SESSION_MAX_AGE: Duration = Duration::from_secs(86_400);
 /// Bytes of encoded session claims: they travel in a header with each request.
 pub const SESSION_CLAIMS: usize = 4 * KIB;
 
+/// Connection and proof between two replicas of one gateway, which are neighbours.
+pub const PEER_CONNECT: Duration = Duration::from_secs(1);
+/// A short question between replicas, with its answer.
+pub const PEER_ASK: Duration = Duration::from_secs(2);
+/// Head of the answer to a relayed request: the owner keeps the deadlines of the call itself.
+pub const PEER_REPLY: Duration = CALL_MAX.saturating_add(Duration::from_secs(60));
+/// A connection between replicas without a request.
+pub const PEER_IDLE: Duration = Duration::from_secs(60);
+/// Connections without a request that are kept for each replica.
+pub const PEER_IDLE_CONNECTIONS: usize = 32;
+/// Connections at the peer port that have proven nothing yet.
+pub const PEER_HANDSHAKES: usize = 64;
+/// Answer to a short question between replicas.
+pub const PEER_ANSWER: usize = 64 * KIB;
+/// Sessions that are handed to another replica at a time; the body stays below [`REQUEST_BODY`].
+pub const HANDED_SESSIONS: usize = 64;
+
 /// Calls under way at one backend.
 pub const IN_FLIGHT: usize = 100;
 /// Of those, at most this many for one principal.

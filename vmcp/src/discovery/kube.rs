@@ -21,10 +21,12 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use vmcp_crds::{MCPServer, VirtualMCPServer};
+use vmcp_crds::{MCPServer, VirtualMCPServer, names};
 
 use super::cache::{Cache, Change};
 use super::desired::{Desired, Site, desired};
+use super::peers;
+use crate::peer::Roster;
 use crate::registry::{Event, Events};
 
 /// Short, so that a stream that is frozen on the way is noticed.
@@ -41,7 +43,7 @@ const SLOWEST_RETRY: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Label that names the Service of an EndpointSlice.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Which gateway this process is.
 #[derive(Clone, Debug)]
@@ -86,6 +88,8 @@ pub struct KubeDiscovery {
     last: Option<Desired>,
     /// The live object, for the status publisher.
     live: watch::Sender<Option<Arc<VirtualMCPServer>>>,
+    /// The pods of our own Service.
+    roster: watch::Sender<Arc<Roster>>,
 }
 
 /// One event of one watch; boxed, because the objects differ much in size.
@@ -102,6 +106,7 @@ impl KubeDiscovery {
     pub fn new(
         identity: Identity,
         allow_hosts: Vec<String>,
+        roster: watch::Sender<Arc<Roster>>,
     ) -> (Self, watch::Receiver<Option<Arc<VirtualMCPServer>>>) {
         let (live, reader) = watch::channel(None);
         let discovery = Self {
@@ -112,6 +117,7 @@ impl KubeDiscovery {
             slices: Cache::default(),
             last: None,
             live,
+            roster,
         };
         (discovery, reader)
     }
@@ -210,6 +216,11 @@ impl KubeDiscovery {
         let before = addresses(&self.slices);
         let was_synced = self.slices.synced();
         self.slices.take(event);
+        if self.slices.synced() {
+            let own = names::owned_by_virtual_mcp_server(&self.identity.name);
+            let pods = peers::of_slices(&own, self.slices.iter());
+            peers::publish(&self.roster, pods);
+        }
         if !was_synced {
             return Vec::new();
         }

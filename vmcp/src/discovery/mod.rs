@@ -11,4 +11,5 @@ pub mod files;
 pub mod kube;
 pub mod load;
 pub mod node;
+pub mod peers;
 mod rules;

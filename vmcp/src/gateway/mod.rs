@@ -9,11 +9,13 @@ pub mod live;
 pub mod message;
 pub mod meter;
 pub mod outbox;
+pub mod place;
 pub mod port;
 pub mod seal;
 pub mod session;
 
 mod adapt;
+mod departure;
 mod failure;
 mod forward;
 mod get;

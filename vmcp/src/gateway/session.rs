@@ -8,9 +8,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::watch;
+
 use vmcp_core::limits;
 use vmcp_core::session::{Owner, SessionClaims};
 
+use super::departure::Departures;
 use super::live::Live;
 use super::seal::{Purpose, SealError, Sealer};
 use super::tombstones::Tombstones;
@@ -36,6 +39,32 @@ pub struct Sessions {
     owner: Owner,
     live: Mutex<HashMap<Arc<str>, Arc<Live>>>,
     tombstones: Mutex<Tombstones>,
+    /// Locked after `live`, where both are.
+    pub(super) departures: Departures,
+}
+
+/// Where the state of a session is, as this replica knows it.
+#[derive(Debug)]
+pub enum Hold {
+    /// Here. While this is held it does not leave.
+    Here(Arc<Live>),
+    /// On its way to another replica, whose pod comes out; `None` if it stayed after all.
+    Leaving(watch::Receiver<Option<Box<str>>>),
+    /// Handed to the replica in this pod.
+    Moved(Box<str>),
+    /// A good id without state here, and who opened it.
+    Absent(Owner),
+    Deleted,
+    /// Nothing that this gateway ever minted, or expired.
+    Unknown,
+}
+
+/// Which sessions leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departing {
+    /// Those that nobody is using at this moment.
+    Idle,
+    All,
 }
 
 impl Sessions {
@@ -46,6 +75,7 @@ impl Sessions {
             owner,
             live: Mutex::default(),
             tombstones: Mutex::default(),
+            departures: Departures::default(),
         }
     }
 
@@ -84,7 +114,8 @@ impl Sessions {
         let session = match live {
             Some(session) => session,
             None => {
-                if lock(&self.tombstones).holds(id) {
+                let departed = self.departures.look(id).is_some();
+                if departed || lock(&self.tombstones).holds(id) {
                     return None;
                 }
                 let claims = self.claims(id)?;
@@ -100,6 +131,57 @@ impl Sessions {
             .ok()?;
         session.touch(now);
         Some(session)
+    }
+
+    /// Where the state of a session is. Changes nothing.
+    pub fn hold(&self, id: &str, now: u64) -> Hold {
+        let live = lock(&self.live);
+        if let Some(session) = live.get(id) {
+            return Hold::Here(Arc::clone(session));
+        }
+        if let Some(departed) = self.departures.look(id) {
+            return departed;
+        }
+        drop(live);
+        if lock(&self.tombstones).holds(id) {
+            return Hold::Deleted;
+        }
+        match self.claims(id) {
+            Some(claims) if claims.expires > now => Hold::Absent(claims.owner),
+            _ => Hold::Unknown,
+        }
+    }
+
+    /// Takes sessions out of the table, for another replica. From here on they are `Leaving`.
+    pub(super) fn depart(&self, which: Departing, at_most: usize) -> Vec<Arc<Live>> {
+        let mut live = lock(&self.live);
+        // Held by the table alone: no request, stream or call is at it.
+        let unused = |session: &Arc<Live>| !session.is_calling() && Arc::strong_count(session) == 1;
+        let leaving: Vec<Arc<str>> = live
+            .iter()
+            .filter(|(_, session)| which == Departing::All || unused(session))
+            .map(|(id, _)| Arc::clone(id))
+            .take(at_most)
+            .collect();
+        let gone: Vec<_> = leaving.iter().filter_map(|id| live.remove(id)).collect();
+        for session in &gone {
+            self.departures.begin(&session.id);
+        }
+        gone
+    }
+
+    /// A session that was to leave stays.
+    pub(super) fn stay(&self, session: &Arc<Live>) {
+        let mut live = lock(&self.live);
+        live.insert(Arc::clone(&session.id), Arc::clone(session));
+        self.departures.forget(&session.id);
+    }
+
+    /// Remembers an id as deleted, wherever that happened.
+    pub(super) fn bury(&self, id: &str) {
+        if let Some(claims) = self.claims(id) {
+            lock(&self.tombstones).bury(id, claims.expires);
+        }
     }
 
     /// Ends a session for good. Idempotent.
@@ -167,111 +249,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use vmcp_core::jsonrpc::RequestId;
-
-    use super::*;
-
-    const NOW: u64 = 1_800_000_000;
-
-    fn claims() -> SessionClaims {
-        SessionClaims {
-            virtual_uid: "uid-1".into(),
-            issued: NOW,
-            expires: NOW + 86_400,
-            ..SessionClaims::default()
-        }
-    }
-
-    fn sessions() -> Sessions {
-        Sessions::new(Arc::new(Sealer::random().unwrap()), Owner::default())
-    }
-
-    #[test]
-    fn an_id_finds_its_session_and_only_under_its_own_virtual_server() {
-        let table = sessions();
-        let session = table.open(claims(), NOW).unwrap();
-
-        assert!(table.find(&session.id, "uid-1", NOW).is_some());
-        assert!(table.find(&session.id, "uid-2", NOW).is_none());
-    }
-
-    /// T10: everything that is not a valid id is unknown, whatever is wrong with it.
-    #[test]
-    fn a_forged_or_foreign_id_is_unknown() {
-        let table = sessions();
-        let foreign = sessions().open(claims(), NOW).unwrap();
-        let mut flipped = table.open(claims(), NOW).unwrap().id.to_string();
-        flipped.replace_range(20..21, if &flipped[20..21] == "A" { "B" } else { "A" });
-
-        for id in [
-            &*foreign.id,
-            flipped.as_str(),
-            "",
-            "nonsense",
-            &"A".repeat(10_000),
-        ] {
-            assert!(table.find(id, "uid-1", NOW).is_none(), "{id}");
-        }
-    }
-
-    #[test]
-    fn a_deleted_session_stays_unknown_until_its_id_has_expired() {
-        let table = sessions();
-        let session = table.open(claims(), NOW).unwrap();
-
-        table.delete(&session);
-        table.delete(&session);
-
-        assert!(session.ended.is_cancelled());
-        assert!(table.find(&session.id, "uid-1", NOW + 1).is_none());
-        table.sweep(NOW + 86_401);
-        assert!(table.find(&session.id, "uid-1", NOW + 86_401).is_none());
-    }
-
-    #[test]
-    fn idle_expiry_ends_the_state_and_not_the_id() {
-        let table = sessions();
-        let id = Arc::clone(&table.open(claims(), NOW).unwrap().id);
-
-        let gone = table.sweep(NOW + limits::SESSION_IDLE.as_secs());
-
-        assert_eq!(gone, vec![Arc::clone(&id)]);
-        assert_eq!(table.count(), 0);
-        assert!(table.find(&id, "uid-1", NOW + 700).is_some());
-    }
-
-    #[test]
-    fn an_expired_id_is_unknown() {
-        let table = sessions();
-        let id = Arc::clone(&table.open(claims(), NOW).unwrap().id);
-
-        assert!(table.find(&id, "uid-1", NOW + 86_400).is_none());
-    }
-
-    #[test]
-    fn the_session_limit_is_enforced() {
-        let table = sessions();
-        for _ in 0..limits::MAX_SESSIONS {
-            table.open(claims(), NOW).unwrap();
-        }
-
-        assert_eq!(
-            table.open(claims(), NOW).unwrap_err(),
-            SessionError::TooMany
-        );
-    }
-
-    /// R4.10: a cancellation reaches exactly its call.
-    #[test]
-    fn a_cancellation_reaches_exactly_its_call() {
-        let table = sessions();
-        let session = table.open(claims(), NOW).unwrap();
-        let one = session.begin_call(&RequestId::Number("1".into()));
-        let two = session.begin_call(&RequestId::Number("2".into()));
-
-        session.cancel(&RequestId::Number("1".into()));
-
-        assert!(one.token.is_cancelled() && !two.token.is_cancelled());
-    }
-}
+mod tests;

@@ -22,15 +22,19 @@ pub(super) fn address(listener: &TcpListener) -> Result<SocketAddr, ServeError> 
 pub(super) struct Bound {
     pub(super) listen: SocketAddr,
     pub(super) admin: SocketAddr,
+    pub(super) peer: Option<SocketAddr>,
 }
 
 impl Bound {
     /// Whole or not at all: a reader never meets half a file.
     pub(super) fn write(&self, path: &Path) -> Result<(), ServeError> {
-        let text = serde_json::json!({
+        let mut text = serde_json::json!({
             "listen": self.listen.to_string(),
             "admin": self.admin.to_string(),
         });
+        if let Some(peer) = self.peer {
+            text["peer"] = peer.to_string().into();
+        }
         let draft = path.with_extension("tmp");
         std::fs::write(&draft, format!("{text}\n"))
             .and_then(|()| std::fs::rename(&draft, path))

@@ -5,6 +5,8 @@
 //! begun, then closes what it holds at backends (T7).
 
 mod edge_points;
+mod keys;
+mod replica;
 mod running;
 mod wiring;
 
@@ -18,7 +20,8 @@ use crate::discovery::kube::{self, ClientError, Identity};
 use crate::gateway::seal::SealError;
 
 use edge_points::{Bound, Signals, address, listen};
-use running::Running;
+pub use keys::KeysError;
+use running::{Running, Sockets};
 
 /// Why there is no gateway.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,8 @@ pub enum ServeError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     #[error("cannot make sessions: {0}")]
     Sessions(#[from] SealError),
     #[error("cannot export metrics: {0}")]
@@ -50,7 +55,7 @@ impl ServeError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Files(_) => 2,
+            Self::Files(_) | Self::Keys(_) => 2,
             _ => 1,
         }
     }
@@ -65,12 +70,22 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let listener = listen(config.listen).await?;
     let admin_listener = listen(config.admin).await?;
+    let peer_listener = match config.peer_listen {
+        Some(at) => Some(listen(at).await?),
+        None => None,
+    };
     let bound = Bound {
         listen: address(&listener)?,
         admin: address(&admin_listener)?,
+        peer: peer_listener.as_ref().map(address).transpose()?,
+    };
+    let sockets = Sockets {
+        listener,
+        admin: admin_listener,
+        peers: peer_listener,
     };
 
-    let running = Running::start(&config, source, listener, admin_listener)?;
+    let running = Running::start(&config, source, sockets)?;
     if let Some(path) = &config.ready_file {
         bound.write(path)?;
     }

@@ -8,10 +8,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::replica::{Replica, Us};
 use super::wiring::{admin_page, announcer, follow_files, gateway, on_detach};
 use super::{ServeError, Source};
 use crate::admin::{self, Admin};
@@ -20,8 +22,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::discovery::kube::KubeDiscovery;
 use crate::metrics::ProcessMeter;
+use crate::peer::Roster;
 use crate::prober::{Fleet, LiveChecker};
-use crate::registry::Registry;
+use crate::registry::{Doors, Registry};
 use crate::server::{self, Stop};
 use crate::status::StatusWriter;
 
@@ -34,8 +37,19 @@ const CLOSE_BACKENDS: Duration = Duration::from_secs(3);
 /// Calls that were stopped still write their answer.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// Other replicas have asked and wait for an answer.
+pub(super) const CLOSE_PEERS: Duration = Duration::from_secs(3);
+
 /// Releasing the Lease; after this it expires by itself.
 const RELEASE_LEASE: Duration = Duration::from_secs(3);
+/// Where it listens.
+pub(super) struct Sockets {
+    pub(super) listener: TcpListener,
+    pub(super) admin: TcpListener,
+    /// For the other replicas.
+    pub(super) peers: Option<TcpListener>,
+}
+
 /// Everything that runs.
 pub(super) struct Running {
     admin: Arc<Admin>,
@@ -43,6 +57,7 @@ pub(super) struct Running {
     /// Checks; ended by the registry.
     probes: TaskTracker,
     stop: Stop,
+    replica: Replica,
     /// Streams that would never end by themselves.
     streams: CancellationToken,
     discovery: CancellationToken,
@@ -57,9 +72,9 @@ impl Running {
     pub(super) fn start(
         config: &Config,
         source: Source,
-        listener: TcpListener,
-        admin_listener: TcpListener,
+        sockets: Sockets,
     ) -> Result<Self, ServeError> {
+        let us = Us::new(config)?;
         let clock = Clock::start();
         let process = Arc::new(ProcessMeter::default());
         let leader = Arc::new(AtomicBool::new(false));
@@ -72,7 +87,8 @@ impl Running {
             on_detach(&upstream),
         );
         let streams = CancellationToken::new();
-        let gateway = gateway(&config.pod, &doors, &upstream, &process, streams.clone())?;
+        let gateway = gateway(&us, &doors, &upstream, &process, streams.clone())?;
+        let replica = Replica::start(config, &us, &gateway, sockets.peers);
         let admin = Arc::new(admin_page(&doors, &upstream, &process, &leader)?);
 
         let stop = Stop::default();
@@ -80,43 +96,38 @@ impl Running {
         let registry_stop = CancellationToken::new();
         let probes = fleet.tasks();
         let registry_task = tokio::spawn(registry.run(fleet, registry_stop.clone()));
-        let status_task = match source {
-            Source::Files(files, first) => {
-                let events = doors.events.clone();
-                tokio::spawn(follow_files(*files, first, events, discovery.clone()));
-                None
-            }
-            Source::Kubernetes { client, identity } => {
-                let allowed = config.allow_hosts.clone();
-                let (watches, live) = KubeDiscovery::new(identity.clone(), allowed);
-                let events = doors.events.clone();
-                tokio::spawn(watches.run(client.clone(), events, discovery.clone()));
-                let writer = StatusWriter {
-                    client,
-                    identity,
-                    holder: config.pod.clone(),
-                    clock,
-                    snapshots: doors.snapshots.clone(),
-                    live,
-                    meter: process,
-                    leader,
-                };
-                Some(tokio::spawn(writer.run(status.clone())))
-            }
-        };
+        let status_task = follow(
+            source,
+            config,
+            &doors,
+            Follow {
+                roster: replica.roster.clone(),
+                discovery: discovery.clone(),
+                status: status.clone(),
+                clock,
+                process,
+                leader,
+            },
+        );
         tokio::spawn(admin::run(
-            admin_listener,
+            sockets.admin,
             Arc::clone(&admin),
             CancellationToken::new(),
         ));
         let sweeper = Arc::clone(&gateway);
         tokio::spawn(async move { sweeper.sweep().await });
-        let server_task = tokio::spawn(server::run(listener, gateway, stop.clone()));
+        let server_task = tokio::spawn(server::run(
+            sockets.listener,
+            gateway,
+            Arc::clone(&replica.relay),
+            stop.clone(),
+        ));
         Ok(Self {
             admin,
             upstream,
             probes,
             stop,
+            replica,
             streams,
             discovery,
             status,
@@ -130,33 +141,43 @@ impl Running {
     pub(super) async fn stop(self, config: &Config) {
         self.admin.drain();
         self.status.cancel();
+        self.replica.leave();
+        // Somebody takes us out of rotation, and needs time to notice.
+        let balanced = self.status_task.is_some() || config.peer_listen.is_some();
         if let Some(task) = self.status_task {
             let _ = tokio::time::timeout(RELEASE_LEASE, task).await;
+        }
+        if balanced {
             tokio::time::sleep(STILL_ACCEPT).await;
         }
         self.stop.drain.cancel();
         self.streams.cancel();
         let mut server = self.server_task;
-        if tokio::time::timeout(config.drain, &mut server)
-            .await
-            .is_err()
-        {
+        let relay = Arc::clone(&self.replica.relay);
+        let drained = async {
+            let _ = tokio::join!(&mut server, relay.hand_over());
+        };
+        if tokio::time::timeout(config.drain, drained).await.is_err() {
             tracing::warn!(
                 seconds = config.drain.as_secs(),
                 "drain is over, calls are stopped"
             );
+            relay.hand_rest().await;
             // Stopped from behind first, so that each caller has an answer before its connection
             // is cut.
             let stopped = self.upstream.shutdown(Duration::ZERO);
             let _ = tokio::time::timeout(CLOSE_BACKENDS, stopped).await;
-            if tokio::time::timeout(LAST_ANSWERS, &mut server)
-                .await
-                .is_err()
+            // Perhaps only sessions were left over.
+            if !server.is_finished()
+                && tokio::time::timeout(LAST_ANSWERS, &mut server)
+                    .await
+                    .is_err()
             {
                 self.stop.now.cancel();
                 let _ = tokio::time::timeout(CLOSE_BACKENDS, server).await;
             }
         }
+        self.replica.stop().await;
         self.discovery.cancel();
         self.registry.cancel();
         let _ = tokio::time::timeout(CLOSE_BACKENDS, self.registry_task).await;
@@ -166,6 +187,43 @@ impl Running {
         };
         if tokio::time::timeout(CLOSE_BACKENDS, close).await.is_err() {
             tracing::warn!("backends did not let go in time");
+        }
+    }
+}
+
+/// What a source is followed with.
+struct Follow {
+    roster: watch::Sender<Arc<Roster>>,
+    discovery: CancellationToken,
+    status: CancellationToken,
+    clock: Clock,
+    process: Arc<ProcessMeter>,
+    leader: Arc<AtomicBool>,
+}
+
+/// Starts to follow the desired state; in a cluster also to report on it.
+fn follow(source: Source, config: &Config, doors: &Doors, with: Follow) -> Option<JoinHandle<()>> {
+    let events = doors.events.clone();
+    match source {
+        Source::Files(files, first) => {
+            tokio::spawn(follow_files(*files, first, events, with.discovery));
+            None
+        }
+        Source::Kubernetes { client, identity } => {
+            let allowed = config.allow_hosts.clone();
+            let (watches, live) = KubeDiscovery::new(identity.clone(), allowed, with.roster);
+            tokio::spawn(watches.run(client.clone(), events, with.discovery));
+            let writer = StatusWriter {
+                client,
+                identity,
+                holder: config.pod.clone(),
+                clock: with.clock,
+                snapshots: doors.snapshots.clone(),
+                live,
+                meter: with.process,
+                leader: with.leader,
+            };
+            Some(tokio::spawn(writer.run(with.status)))
         }
     }
 }

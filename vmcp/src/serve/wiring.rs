@@ -7,16 +7,14 @@ use std::sync::atomic::AtomicBool;
 
 use tokio_util::sync::CancellationToken;
 
-use vmcp_core::session::Owner;
-
 use super::ServeError;
+use super::replica::Us;
 use crate::admin::Admin;
 use crate::backend::Upstream;
 use crate::backend::announce::Announcer;
 use crate::discovery::desired::Desired;
 use crate::discovery::files::Files;
 use crate::gateway::Gateway;
-use crate::gateway::seal::Sealer;
 use crate::gateway::session::Sessions;
 use crate::metrics::{Exposition, MeteredPort, ProcessMeter, Requests, SnapshotCollector};
 use crate::registry::{Cause, Doors, Event, Events};
@@ -73,18 +71,14 @@ pub(super) fn on_detach(upstream: &Upstream) -> crate::prober::OnDetach {
 }
 
 pub(super) fn gateway(
-    pod: &str,
+    us: &Us,
     doors: &Doors,
     upstream: &Upstream,
     process: &Arc<ProcessMeter>,
     streams: CancellationToken,
 ) -> Result<Arc<Gateway>, ServeError> {
     let meter = Requests::new(doors.snapshots.clone(), Arc::clone(process));
-    let owner = Owner {
-        pod: pod.into(),
-        boot: Sealer::boot_nonce()?,
-    };
-    let sessions = Sessions::new(Arc::new(Sealer::random()?), owner);
+    let sessions = Sessions::new(Arc::new(us.sealer()?), us.owner.clone());
     let snapshots = doors.snapshots.clone();
     let port = Arc::new(MeteredPort::new(upstream.clone(), snapshots.clone()));
     Ok(Arc::new(Gateway::new(

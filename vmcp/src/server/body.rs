@@ -3,7 +3,6 @@
 //! Owns the limit on what a client may send and the framing of what it gets: one JSON text, or
 //! server-sent events with comments in between so that no proxy takes silence for death.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,7 +15,9 @@ use tokio::time::{Instant, Sleep};
 use vmcp_core::limits;
 
 use super::phase_io::ServingGuard;
+use super::relayed::Relayed;
 use crate::gateway::message::{Messages, ServerEvent};
+use crate::peer::PeerBody;
 
 /// Why a request body was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,8 @@ enum Kind {
         messages: Option<Messages>,
         comment: Pin<Box<Sleep>>,
     },
+    /// Another replica's.
+    Relayed(Box<Relayed>),
 }
 
 /// The body of every answer. Holds the request's place until the last byte is handed over.
@@ -89,6 +92,15 @@ impl Reply {
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
         Self {
             kind: Kind::Whole(bytes),
+            _serving: serving,
+        }
+    }
+
+    /// Another replica's answer as it comes. With `mend`, a stream of events that breaks off ends
+    /// with that message.
+    pub(super) fn relayed(body: PeerBody, mend: Option<Bytes>, serving: ServingGuard) -> Self {
+        Self {
+            kind: Kind::Relayed(Box::new(Relayed::new(body, mend))),
             _serving: serving,
         }
     }
@@ -108,13 +120,14 @@ impl Reply {
 
 impl Body for Reply {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = hyper::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut self.kind {
+            Kind::Relayed(relayed) => relayed.poll(cx),
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Events { messages, comment } => {
                 let Some(stream) = messages else {
@@ -142,10 +155,11 @@ impl Body for Reply {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(
-            self.kind,
-            Kind::Whole(None) | Kind::Events { messages: None, .. }
-        )
+        match &self.kind {
+            Kind::Whole(None) | Kind::Events { messages: None, .. } => true,
+            Kind::Relayed(relayed) => relayed.is_ended(),
+            _ => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -155,13 +169,14 @@ impl Body for Reply {
                 SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
             }
             Kind::Events { .. } => SizeHint::default(),
+            Kind::Relayed(relayed) => relayed.size_hint(),
         }
     }
 }
 
 /// One event. JSON may be written over several lines; each becomes a `data` line of its own. An
 /// event without data only gives the client an id to come back with, and says when.
-fn frame(event: &ServerEvent) -> Bytes {
+pub(super) fn frame(event: &ServerEvent) -> Bytes {
     let message = &event.data;
     let mut out = BytesMut::with_capacity(message.len() + 64);
     if let Some(id) = &event.id {
@@ -192,7 +207,7 @@ mod tests {
     use super::super::phase_io::Serving;
     use super::*;
 
-    fn text(frame: Option<Result<Frame<Bytes>, Infallible>>) -> String {
+    fn text(frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> String {
         let data = frame.unwrap().unwrap().into_data().unwrap();
         String::from_utf8(data.to_vec()).unwrap()
     }

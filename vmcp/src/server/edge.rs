@@ -4,7 +4,7 @@
 //! the headers of every answer. Never reads a body before the request is admitted.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use hyper::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW,
     CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
 };
+use hyper::http::request::Parts;
 use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode};
 use tracing::debug;
@@ -26,8 +27,10 @@ use vmcp_core::mcp::header;
 use super::body::{self, BodyError, Reply};
 use super::guard;
 use super::phase_io::{Serving, ServingGuard};
+use super::relay::{self, Hop, Passing, Placement, Relay};
 use crate::gateway::Gateway;
 use crate::gateway::message::{Accepts, Answer, EndpointPath, Facts};
+use crate::peer::PeerBody;
 
 const ENDPOINT: &str = "/mcp";
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
@@ -39,17 +42,43 @@ const EXPOSED_HEADERS: &str = "mcp-session-id, www-authenticate";
 #[derive(Clone, Debug)]
 pub(super) struct Edge {
     gateway: Arc<Gateway>,
+    relay: Arc<Relay>,
+    hop: Hop,
     peer: IpAddr,
     serving: Serving,
 }
 
 impl Edge {
-    pub(super) fn new(gateway: Arc<Gateway>, peer: IpAddr, serving: Serving) -> Self {
+    pub(super) fn new(
+        gateway: Arc<Gateway>,
+        relay: Arc<Relay>,
+        peer: IpAddr,
+        serving: Serving,
+    ) -> Self {
         Self {
             gateway,
+            relay,
+            hop: Hop::Client,
             peer,
             serving,
         }
+    }
+
+    /// For what other replicas pass on.
+    pub(super) fn for_replicas(gateway: Arc<Gateway>, relay: Arc<Relay>) -> Self {
+        Self {
+            gateway,
+            relay,
+            hop: Hop::Replica,
+            peer: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            serving: Serving::default(),
+        }
+    }
+
+    /// A request that another replica has admitted.
+    pub(super) async fn passed_on(self, request: Request<Incoming>) -> Response<Reply> {
+        let guard = self.serving.begin();
+        self.route(request, guard).await
     }
 
     async fn answer(self, request: Request<Incoming>) -> Response<Reply> {
@@ -99,8 +128,10 @@ impl Edge {
         let facts = facts(request.headers());
         match *request.method() {
             Method::POST => self.post(request, facts, guard).await,
-            Method::GET => write(self.gateway.get(&facts), guard),
-            Method::DELETE => write(self.gateway.delete(&facts).await, guard),
+            Method::GET | Method::DELETE => {
+                let (head, _) = request.into_parts();
+                self.placed(&head, &facts, &Bytes::new(), guard).await
+            }
             Method::OPTIONS => preflight(guard),
             _ => {
                 let mut response =
@@ -123,8 +154,9 @@ impl Edge {
             let text = "header Content-Type must be application/json";
             return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text, guard);
         }
-        match body::read(request.into_body()).await {
-            Ok(body) => write(self.gateway.post(&facts, &body).await, guard),
+        let (head, body) = request.into_parts();
+        match body::read(body).await {
+            Ok(body) => self.placed(&head, &facts, &body, guard).await,
             Err(BodyError::TooLarge) => refuse(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "request body over 4 MiB",
@@ -138,6 +170,37 @@ impl Edge {
             Err(BodyError::Broken) => {
                 refuse(StatusCode::BAD_REQUEST, "request body broke off", guard)
             }
+        }
+    }
+}
+
+impl Edge {
+    /// Serves a request here, or has it served by the replica that it belongs to.
+    async fn placed(
+        &self,
+        head: &Parts,
+        facts: &Facts,
+        body: &Bytes,
+        guard: ServingGuard,
+    ) -> Response<Reply> {
+        let passing = Passing { head, facts, body };
+        // Holds the session here until the answer is made.
+        let _held = match self.relay.place(&passing, self.hop).await {
+            Placement::Here(held) => held,
+            Placement::Served(response) => return relayed(*response, &passing, guard),
+            Placement::Moved(pod) => return moved(&pod, guard),
+            Placement::Lost(answer) => return write(answer, guard),
+        };
+        match head.method {
+            Method::GET => write(self.gateway.get(facts), guard),
+            Method::DELETE => {
+                let answer = self.gateway.delete(facts).await;
+                if let (false, Some(id)) = (answer.is_error(), &facts.session) {
+                    self.relay.buried(id);
+                }
+                write(answer, guard)
+            }
+            _ => write(self.gateway.post(facts, body).await, guard),
         }
     }
 }
@@ -235,6 +298,32 @@ fn write(answer: Answer, guard: ServingGuard) -> Response<Reply> {
             response
         }
     }
+}
+
+/// The answer of another replica, as it came.
+fn relayed(
+    response: Response<PeerBody>,
+    request: &Passing<'_>,
+    guard: ServingGuard,
+) -> Response<Reply> {
+    let (mut head, body) = response.into_parts();
+    relay::strip(&mut head.headers);
+    let events = head.headers.get(CONTENT_TYPE);
+    let events = events.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    let mend = relay::request_id_of(request)
+        .filter(|_| events)
+        .map(|id| jsonrpc::write_error(&id, &relay::replica_lost(request.facts)).into());
+    Response::from_parts(head, Reply::relayed(body, mend, guard))
+}
+
+/// For the replica that asked: the session is there.
+fn moved(pod: &str, guard: ServingGuard) -> Response<Reply> {
+    let mut response = Response::new(Reply::whole(Bytes::new(), guard));
+    *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
+    if let Ok(pod) = HeaderValue::from_str(pod) {
+        response.headers_mut().insert(relay::MOVED, pod);
+    }
+    response
 }
 
 fn status_code(status: u16) -> StatusCode {

@@ -8,9 +8,12 @@ pub mod guard;
 
 mod body;
 mod edge;
+mod handover;
+mod peer_edge;
 mod phase_io;
+mod relay;
+mod relayed;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,8 +30,13 @@ use tracing::debug;
 use vmcp_core::limits;
 
 use crate::gateway::Gateway;
+use crate::peer::handshake::Identity;
+use crate::peer::listener;
+
+pub use relay::Relay;
 
 use edge::Edge;
+use peer_edge::PeerEdge;
 use phase_io::{PhaseIo, Serving};
 
 /// Pause after a failed `accept`: out of descriptors passes only with time.
@@ -49,7 +57,7 @@ pub struct Stop {
 }
 
 /// Serves clients until told to stop, and returns when the last connection is gone.
-pub async fn run(listener: TcpListener, gateway: Arc<Gateway>, stop: Stop) {
+pub async fn run(listener: TcpListener, gateway: Arc<Gateway>, relay: Arc<Relay>, stop: Stop) {
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS));
     let connections = TaskTracker::new();
     loop {
@@ -69,10 +77,16 @@ pub async fn run(listener: TcpListener, gateway: Arc<Gateway>, stop: Stop) {
             connections.spawn(refuse(stream));
             continue;
         };
-        let gateway = Arc::clone(&gateway);
+        let serving = Serving::default();
+        let edge = Edge::new(
+            Arc::clone(&gateway),
+            Arc::clone(&relay),
+            peer.ip().to_canonical(),
+            serving.clone(),
+        );
         let stop = stop.clone();
         connections.spawn(async move {
-            serve(stream, peer, gateway, stop).await;
+            serve(stream, edge, serving, stop).await;
             drop(place);
         });
     }
@@ -81,18 +95,28 @@ pub async fn run(listener: TcpListener, gateway: Arc<Gateway>, stop: Stop) {
     connections.wait().await;
 }
 
+/// Serves the other replicas until told to stop.
+pub async fn run_peers(
+    listener: TcpListener,
+    identity: Arc<Identity>,
+    gateway: Arc<Gateway>,
+    relay: Arc<Relay>,
+    stop: CancellationToken,
+) {
+    let service = PeerEdge::new(gateway, relay);
+    listener::serve(listener, identity, service, stop).await;
+}
+
 async fn refuse(mut stream: TcpStream) {
     // The client may be gone already; then there is nobody to tell.
     let _ = tokio::time::timeout(REFUSE_DEADLINE, stream.write_all(BUSY)).await;
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, gateway: Arc<Gateway>, stop: Stop) {
+async fn serve(stream: TcpStream, edge: Edge, serving: Serving, stop: Stop) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "no delay not set");
     }
-    let serving = Serving::default();
     let io = PhaseIo::new(stream, serving.clone(), limits::HEADER_READ);
-    let edge = Edge::new(gateway, peer.ip().to_canonical(), serving.clone());
     let builder = builder();
     let connection = builder.serve_connection(TokioIo::new(io), edge);
     tokio::pin!(connection);

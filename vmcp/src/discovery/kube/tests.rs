@@ -8,7 +8,7 @@ fn discovery(uid: Option<&str>) -> KubeDiscovery {
         name: "all".to_owned(),
         uid: uid.map(str::to_owned),
     };
-    KubeDiscovery::new(identity, Vec::new()).0
+    KubeDiscovery::new(identity, Vec::new(), watch::Sender::default()).0
 }
 
 fn guard<K: Resource + DeserializeOwned>(object: Value) -> DeserializeGuard<K> {

@@ -1,0 +1,156 @@
+//! Which replica a request belongs to, and the passing of sessions between replicas.
+//!
+//! Owns what another replica may learn about a session and what it is handed. Never speaks to a
+//! replica: the edge does (`server::relay`, `server::handover`). A session is handed whole: what it
+//! has open at backends, its log level; it is ended at no backend on the way.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use vmcp_core::jsonrpc::{self, Message, RequestId};
+use vmcp_core::limits;
+use vmcp_core::session::{OwnedState, Owner};
+
+use super::Gateway;
+use super::live::Live;
+use super::message::Facts;
+use super::port::HandedSession;
+use super::seal::Purpose;
+use super::session::{Departing, Hold, unix_now};
+
+/// Whose state a request needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Nobody's: it is served wherever it arrives.
+    Anyone,
+    /// That of the session with this id.
+    Session(Box<str>),
+    /// A parked call's, which lives and dies with this process.
+    State(Owner),
+}
+
+/// A client session on its way to another replica. Everything else stands in its id.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HandedClient {
+    pub id: Arc<str>,
+    pub upstream: Vec<HandedSession>,
+    /// Raw JSON string.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<Arc<str>>,
+}
+
+/// A client session that has left the table and has not arrived anywhere yet.
+#[derive(Debug)]
+pub struct Departed {
+    pub handed: HandedClient,
+    live: Arc<Live>,
+}
+
+#[derive(Deserialize)]
+struct StateParams<'a> {
+    #[serde(borrow, default, rename = "requestState")]
+    state: Option<&'a RawValue>,
+}
+
+impl Gateway {
+    /// Whose state a request needs.
+    #[must_use]
+    pub fn whose(&self, facts: &Facts, body: &Bytes) -> Whose {
+        if let Some(id) = &facts.session {
+            return Whose::Session(id.clone());
+        }
+        self.state_owner(body).map_or(Whose::Anyone, Whose::State)
+    }
+
+    /// Where the state of a session is, as this replica knows it.
+    #[must_use]
+    pub fn hold(&self, id: &str) -> Hold {
+        self.sessions.hold(id, unix_now())
+    }
+
+    /// Another replica's client has ended this session.
+    pub fn bury(&self, id: &str) {
+        self.sessions.bury(id);
+    }
+
+    /// Takes sessions out of this process, for another replica.
+    #[must_use]
+    pub fn depart(&self, which: Departing) -> Vec<Departed> {
+        let gone = self.sessions.depart(which, limits::HANDED_SESSIONS);
+        let departed = gone.into_iter().map(|live| Departed {
+            handed: HandedClient {
+                id: Arc::clone(&live.id),
+                upstream: self.port.export_sessions(&live.id),
+                log_level: live.log_level(),
+            },
+            live,
+        });
+        departed.collect()
+    }
+
+    /// The session lives in that pod now.
+    pub fn arrived(&self, departed: &Departed, pod: &str) {
+        let live = &departed.live;
+        self.sessions.departures.arrived(&live.id, pod);
+        // What still listens here comes again, and finds it there.
+        live.ended.cancel();
+    }
+
+    /// Nobody has taken it: it stays.
+    pub fn stay(&self, departed: Departed) {
+        let id = Arc::clone(&departed.live.id);
+        self.port.import_sessions(id, departed.handed.upstream);
+        self.sessions.stay(&departed.live);
+    }
+
+    /// Takes over a session. `false`: it is not ours, is over, or there is no room.
+    #[must_use]
+    pub fn adopt(&self, handed: HandedClient) -> bool {
+        let uid = Arc::clone(&self.snapshots.current.load().uid);
+        let Some(live) = self.sessions.find(&handed.id, &uid, unix_now()) else {
+            return false;
+        };
+        if let Some(level) = handed.log_level {
+            live.set_log_level(level);
+        }
+        let id = Arc::clone(&live.id);
+        self.port.import_sessions(id, handed.upstream);
+        self.meter.sessions(self.sessions.count());
+        true
+    }
+
+    /// Client sessions with state here.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.sessions.count()
+    }
+
+    /// The owner in a `requestState` that we sealed; a backend's own does not open.
+    fn state_owner(&self, body: &Bytes) -> Option<Owner> {
+        let text = std::str::from_utf8(body).ok()?;
+        // Most requests carry none and are not looked into.
+        if !text.contains("\"requestState\"") {
+            return None;
+        }
+        let Ok(Message::Request(request)) = jsonrpc::parse(body) else {
+            return None;
+        };
+        let params: StateParams<'_> = serde_json::from_str(request.params?.get()).ok()?;
+        let state: std::borrow::Cow<'_, str> = serde_json::from_str(params.state?.get()).ok()?;
+        let plain = self.sealer().open(Purpose::State, &state)?;
+        OwnedState::owner_of(&plain)
+    }
+}
+
+/// The id of a request, where the body is one: it wants exactly one answer.
+#[must_use]
+pub fn request_id(body: &Bytes) -> Option<RequestId> {
+    match jsonrpc::parse(body) {
+        Ok(Message::Request(request)) => Some(request.id),
+        _ => None,
+    }
+}

@@ -1,0 +1,108 @@
+//! The table of sessions.
+
+use vmcp_core::jsonrpc::RequestId;
+
+use super::*;
+
+const NOW: u64 = 1_800_000_000;
+
+fn claims() -> SessionClaims {
+    SessionClaims {
+        virtual_uid: "uid-1".into(),
+        issued: NOW,
+        expires: NOW + 86_400,
+        ..SessionClaims::default()
+    }
+}
+
+fn sessions() -> Sessions {
+    Sessions::new(Arc::new(Sealer::random().unwrap()), Owner::default())
+}
+
+#[test]
+fn an_id_finds_its_session_and_only_under_its_own_virtual_server() {
+    let table = sessions();
+    let session = table.open(claims(), NOW).unwrap();
+
+    assert!(table.find(&session.id, "uid-1", NOW).is_some());
+    assert!(table.find(&session.id, "uid-2", NOW).is_none());
+}
+
+/// T10: everything that is not a valid id is unknown, whatever is wrong with it.
+#[test]
+fn a_forged_or_foreign_id_is_unknown() {
+    let table = sessions();
+    let foreign = sessions().open(claims(), NOW).unwrap();
+    let mut flipped = table.open(claims(), NOW).unwrap().id.to_string();
+    flipped.replace_range(20..21, if &flipped[20..21] == "A" { "B" } else { "A" });
+
+    for id in [
+        &*foreign.id,
+        flipped.as_str(),
+        "",
+        "nonsense",
+        &"A".repeat(10_000),
+    ] {
+        assert!(table.find(id, "uid-1", NOW).is_none(), "{id}");
+    }
+}
+
+#[test]
+fn a_deleted_session_stays_unknown_until_its_id_has_expired() {
+    let table = sessions();
+    let session = table.open(claims(), NOW).unwrap();
+
+    table.delete(&session);
+    table.delete(&session);
+
+    assert!(session.ended.is_cancelled());
+    assert!(table.find(&session.id, "uid-1", NOW + 1).is_none());
+    table.sweep(NOW + 86_401);
+    assert!(table.find(&session.id, "uid-1", NOW + 86_401).is_none());
+}
+
+#[test]
+fn idle_expiry_ends_the_state_and_not_the_id() {
+    let table = sessions();
+    let id = Arc::clone(&table.open(claims(), NOW).unwrap().id);
+
+    let gone = table.sweep(NOW + limits::SESSION_IDLE.as_secs());
+
+    assert_eq!(gone, vec![Arc::clone(&id)]);
+    assert_eq!(table.count(), 0);
+    assert!(table.find(&id, "uid-1", NOW + 700).is_some());
+}
+
+#[test]
+fn an_expired_id_is_unknown() {
+    let table = sessions();
+    let id = Arc::clone(&table.open(claims(), NOW).unwrap().id);
+
+    assert!(table.find(&id, "uid-1", NOW + 86_400).is_none());
+}
+
+#[test]
+fn the_session_limit_is_enforced() {
+    let table = sessions();
+    for _ in 0..limits::MAX_SESSIONS {
+        table.open(claims(), NOW).unwrap();
+    }
+
+    assert_eq!(
+        table.open(claims(), NOW).unwrap_err(),
+        SessionError::TooMany
+    );
+}
+
+/// R4.10: a cancellation reaches exactly its call.
+#[test]
+fn a_cancellation_reaches_exactly_its_call() {
+    let table = sessions();
+    let session = table.open(claims(), NOW).unwrap();
+    let one = session.begin_call(&RequestId::Number("1".into()));
+    let two = session.begin_call(&RequestId::Number("2".into()));
+
+    session.cancel(&RequestId::Number("1".into()));
+
+    assert!(one.token.is_cancelled() && !two.token.is_cancelled());
+}

@@ -1,0 +1,122 @@
+//! The peer port.
+//!
+//! Owns the listener, the proof that each connection starts with, and the connections after it.
+//! What is answered on them is the caller's: a service that gets the requests of proven replicas
+//! only.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use vmcp_core::limits;
+
+use super::handshake::Identity;
+
+/// Pause after a failed `accept`: out of descriptors passes only with time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves the other replicas until told to stop; returns when what was begun is answered.
+pub async fn serve<S, B>(
+    listener: TcpListener,
+    identity: Arc<Identity>,
+    service: S,
+    stop: CancellationToken,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let strangers = Arc::new(Semaphore::new(limits::PEER_HANDSHAKES));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Whoever has proven nothing yet holds one of few places.
+        let Ok(place) = Arc::clone(&strangers).try_acquire_owned() else {
+            continue;
+        };
+        let (identity, service, stop) = (Arc::clone(&identity), service.clone(), stop.clone());
+        connections.spawn(async move {
+            let proven = prove(stream, &identity).await;
+            drop(place);
+            if let Some(stream) = proven {
+                answer(stream, service, stop).await;
+            }
+        });
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn prove(mut stream: TcpStream, identity: &Identity) -> Option<TcpStream> {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "no delay not set");
+    }
+    match timeout(limits::PEER_CONNECT, identity.answer(&mut stream)).await {
+        Ok(Ok(remote)) => {
+            tracing::debug!(pod = &*remote.pod, "replica connected");
+            Some(stream)
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "peer connection refused");
+            None
+        }
+        Err(_elapsed) => None,
+    }
+}
+
+async fn answer<S, B>(stream: TcpStream, service: S, stop: CancellationToken)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // Longer than the other side keeps one waiting, so that it is never closed under a request.
+        .header_read_timeout(limits::PEER_IDLE * 2)
+        // Names of hop-by-hop headers and ours come on top of what a client may send.
+        .max_headers(limits::HEADER_COUNT * 2)
+        .max_buf_size(limits::HEADER_BYTES * 2);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.as_mut().await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "peer connection ended");
+    }
+}

@@ -1,0 +1,112 @@
+//! This process as one replica among others.
+//!
+//! Owns the start of the peer port and of what follows the roster, and their end. A gateway without
+//! shared keys is alone: its ids open nowhere else, so there is nobody to speak to.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use vmcp_core::session::Owner;
+
+use super::{ServeError, keys};
+use crate::config::Config;
+use crate::discovery::peers;
+use crate::gateway::Gateway;
+use crate::gateway::seal::{KEY_LEN, Sealer};
+use crate::peer::handshake::Identity;
+use crate::peer::{Peers, Roster};
+use crate::server::{self, Relay};
+
+/// Who this process is, before anything is started.
+#[derive(Debug)]
+pub(super) struct Us {
+    pub(super) owner: Owner,
+    keys: Option<Vec<[u8; KEY_LEN]>>,
+}
+
+impl Us {
+    pub(super) fn new(config: &Config) -> Result<Self, ServeError> {
+        let keys = config.session_keys.as_deref().map(keys::read).transpose()?;
+        let owner = Owner {
+            pod: config.pod.as_str().into(),
+            boot: Sealer::boot_nonce()?,
+        };
+        Ok(Self { owner, keys })
+    }
+
+    pub(super) fn sealer(&self) -> Result<Sealer, ServeError> {
+        Ok(match &self.keys {
+            Some(keys) => Sealer::new(keys)?,
+            None => Sealer::random()?,
+        })
+    }
+}
+
+/// The peer side of this process.
+#[derive(Debug)]
+pub(super) struct Replica {
+    pub(super) relay: Arc<Relay>,
+    pub(super) roster: watch::Sender<Arc<Roster>>,
+    leaving: CancellationToken,
+    stop: CancellationToken,
+    port: Option<JoinHandle<()>>,
+}
+
+impl Replica {
+    pub(super) fn start(
+        config: &Config,
+        us: &Us,
+        gateway: &Arc<Gateway>,
+        listener: Option<TcpListener>,
+    ) -> Self {
+        let (roster, reader) = watch::channel(Arc::default());
+        let (leaving, stop) = (CancellationToken::new(), CancellationToken::new());
+        let identity = us
+            .keys
+            .as_deref()
+            .map(|keys| Arc::new(Identity::new(us.owner.clone(), keys)));
+        let peers = match (&listener, &identity) {
+            (Some(_), Some(identity)) => Some(Arc::new(Peers::new(Arc::clone(identity), reader))),
+            _ => None,
+        };
+        let relay = Arc::new(Relay::new(Arc::clone(gateway), peers, leaving.clone()));
+        let port = listener.zip(identity).map(|(listener, identity)| {
+            let (gateway, relay) = (Arc::clone(gateway), Arc::clone(&relay));
+            tokio::spawn(server::run_peers(
+                listener,
+                identity,
+                gateway,
+                relay,
+                stop.clone(),
+            ))
+        });
+        if let Some(path) = config.peers_file.clone() {
+            tokio::spawn(peers::follow_file(path, roster.clone(), stop.clone()));
+        }
+        Self {
+            relay,
+            roster,
+            leaving,
+            stop,
+            port,
+        }
+    }
+
+    /// Takes no more sessions over.
+    pub(super) fn leave(&self) {
+        self.leaving.cancel();
+    }
+
+    /// Answers what other replicas have begun to ask, and closes the peer port.
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        if let Some(port) = self.port {
+            let _ = timeout(super::running::CLOSE_PEERS, port).await;
+        }
+    }
+}

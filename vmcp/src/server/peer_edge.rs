@@ -1,0 +1,84 @@
+//! What this replica answers to the others.
+//!
+//! Owns the requests of the peer port: those of clients, passed on, and the replicas' own short
+//! questions. Host and origin were judged where the client's request arrived; everything else is
+//! judged here as if it had come from the client.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper::{Request, Response, StatusCode};
+
+use super::body::{self, Reply};
+use super::edge::Edge;
+use super::handover::{self, HAND};
+use super::phase_io::Serving;
+use super::relay::{BURY, LOCATE, Relay};
+use crate::gateway::Gateway;
+
+/// Serves the other replicas.
+#[derive(Clone, Debug)]
+pub(super) struct PeerEdge {
+    gateway: Arc<Gateway>,
+    relay: Arc<Relay>,
+    edge: Edge,
+}
+
+impl PeerEdge {
+    pub(super) fn new(gateway: Arc<Gateway>, relay: Arc<Relay>) -> Self {
+        let edge = Edge::for_replicas(Arc::clone(&gateway), Arc::clone(&relay));
+        Self {
+            gateway,
+            relay,
+            edge,
+        }
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> Response<Reply> {
+        let path = request.uri().path();
+        if !matches!(path, LOCATE | BURY | HAND) {
+            return self.edge.passed_on(request).await;
+        }
+        let path = path.to_owned();
+        let body = body::read(request.into_body()).await.ok();
+        let answer = match body {
+            Some(body) => self.question(&path, &body).await,
+            None => None,
+        };
+        let mut response = Response::new(Reply::whole(Bytes::new(), Serving::default().begin()));
+        match answer {
+            Some(answer) => {
+                *response.body_mut() = Reply::whole(answer.into(), Serving::default().begin());
+            }
+            None => *response.status_mut() = StatusCode::BAD_REQUEST,
+        }
+        response
+    }
+
+    async fn question(&self, path: &str, body: &Bytes) -> Option<Vec<u8>> {
+        if path == HAND {
+            return serde_json::to_vec(&handover::take(&self.gateway, body)?).ok();
+        }
+        let id = std::str::from_utf8(body).ok()?;
+        if path == BURY {
+            self.gateway.bury(id);
+            return Some(Vec::new());
+        }
+        serde_json::to_vec(&self.relay.locate(id).await).ok()
+    }
+}
+
+impl Service<Request<Incoming>> for PeerEdge {
+    type Response = Response<Reply>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let edge = self.clone();
+        Box::pin(async move { Ok(edge.answer(request).await) })
+    }
+}

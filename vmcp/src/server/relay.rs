@@ -1,0 +1,391 @@
+//! Which replica serves a request, and the passing on of those that another one does.
+//!
+//! Owns the search for the state that a request belongs to (decision 8): here; at the owner that its
+//! id names; where it was handed to; at the replica that says it has it; else, where it is nowhere
+//! any more, the replica that the rendezvous order names, which all of them agree on. A request is
+//! passed on once at most, whole and unchanged. What was not sent is served elsewhere; a request
+//! that may have been served is answered with one error and never sent again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use vmcp_core::jsonrpc::{RequestId, RpcError};
+use vmcp_core::limits;
+use vmcp_core::mcp::error::code;
+use vmcp_core::session::{Owner, successor};
+
+use super::handover;
+use crate::gateway::Gateway;
+use crate::gateway::live::Live;
+use crate::gateway::message::{Answer, Facts};
+use crate::gateway::place::{Whose, request_id};
+use crate::gateway::session::Hold;
+use crate::peer::{PeerBody, Peers, SendError};
+
+/// Where a session was handed to; only ever seen between replicas.
+pub(super) const MOVED: HeaderName = HeaderName::from_static("vmcp-moved");
+
+/// Question of one replica to another: have you got this session?
+pub(super) const LOCATE: &str = "/.vmcp/locate";
+/// News: this session was ended by its client.
+pub(super) const BURY: &str = "/.vmcp/bury";
+
+/// Sessions that were found elsewhere and whose place is remembered.
+const REMEMBERED: usize = limits::MAX_SESSIONS;
+
+/// Replicas that are tried for one request.
+const TRIES: usize = 4;
+
+/// Headers that belong to one connection.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    TRANSFER_ENCODING,
+    CONTENT_LENGTH,
+    TE,
+    TRAILER,
+    UPGRADE,
+    EXPECT,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// How a request came here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hop {
+    Client,
+    /// From another replica: it goes no further.
+    Replica,
+}
+
+/// Where a request is served.
+#[derive(Debug)]
+pub(super) enum Placement {
+    /// Here. What is held keeps its state here until the answer is made.
+    Here(Option<Arc<Live>>),
+    /// It was served by another replica.
+    Served(Box<Response<PeerBody>>),
+    /// The replica that asked is to ask this one.
+    Moved(Box<str>),
+    /// Nobody can say whether it was served.
+    Lost(Answer),
+}
+
+/// What a replica says about a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Located {
+    Here,
+    Moved(Box<str>),
+    Deleted,
+    Nowhere,
+}
+
+/// One request as it can be passed on.
+pub(super) struct Passing<'a> {
+    pub(super) head: &'a Parts,
+    pub(super) facts: &'a Facts,
+    pub(super) body: &'a Bytes,
+}
+
+/// Finds and reaches the replica that a request belongs to.
+#[derive(Debug)]
+pub struct Relay {
+    gateway: Arc<Gateway>,
+    /// `None` for a gateway of one replica.
+    peers: Option<Arc<Peers>>,
+    found: Mutex<HashMap<Box<str>, Box<str>>>,
+    /// Set when this replica stops: it takes no session over any more.
+    leaving: CancellationToken,
+}
+
+impl Relay {
+    #[must_use]
+    pub fn new(
+        gateway: Arc<Gateway>,
+        peers: Option<Arc<Peers>>,
+        leaving: CancellationToken,
+    ) -> Self {
+        Self {
+            gateway,
+            peers,
+            found: Mutex::default(),
+            leaving,
+        }
+    }
+
+    /// Hands all sessions to other replicas; the caller sets the deadline.
+    pub async fn hand_over(&self) {
+        if let Some(peers) = &self.peers {
+            handover::hand_over(&self.gateway, peers).await;
+        }
+    }
+
+    /// Hands over what is still in use.
+    pub async fn hand_rest(&self) {
+        if let Some(peers) = &self.peers {
+            handover::hand_rest(&self.gateway, peers).await;
+        }
+    }
+
+    /// Where a request is served; if that is at another replica, its answer.
+    pub(super) async fn place(&self, request: &Passing<'_>, hop: Hop) -> Placement {
+        match self.gateway.whose(request.facts, request.body) {
+            Whose::Anyone => Placement::Here(None),
+            Whose::Session(id) => self.place_session(&id, request, hop).await,
+            Whose::State(owner) => self.place_state(&owner, request, hop).await,
+        }
+    }
+
+    /// What this replica says about a session when another one asks.
+    pub(super) async fn locate(&self, id: &str) -> Located {
+        match self.settled(id).await {
+            Hold::Here(_) => Located::Here,
+            Hold::Moved(pod) => Located::Moved(pod),
+            Hold::Deleted => Located::Deleted,
+            _ => Located::Nowhere,
+        }
+    }
+
+    /// Tells the other replicas that a session is over, in case one of them has to serve it.
+    pub(super) fn buried(self: &Arc<Self>, id: &str) {
+        if self.peers.is_none() {
+            return;
+        }
+        let (relay, id) = (Arc::clone(self), Bytes::from(id.to_owned()));
+        // Bounded by the deadline of one question; nobody waits for it.
+        tokio::spawn(async move {
+            if let Some(peers) = &relay.peers {
+                peers.ask_all(BURY, &id).await;
+            }
+        });
+    }
+
+    async fn place_session(&self, id: &str, request: &Passing<'_>, hop: Hop) -> Placement {
+        let owner = match (self.settled(id).await, hop) {
+            (Hold::Here(live), _) => return Placement::Here(Some(live)),
+            (Hold::Moved(pod), Hop::Replica) => return Placement::Moved(pod),
+            (Hold::Absent(_), Hop::Replica) | (Hold::Deleted | Hold::Unknown, _) => {
+                return Placement::Here(None);
+            }
+            (Hold::Moved(pod), Hop::Client) => Owner {
+                pod,
+                boot: Box::default(),
+            },
+            (Hold::Absent(owner), Hop::Client) => owner,
+            // It did not arrive in time; whoever has it now will say so.
+            (Hold::Leaving(_), _) => return Placement::Here(None),
+        };
+        let Some(peers) = &self.peers else {
+            return Placement::Here(None);
+        };
+        if owner == *peers.own() {
+            return Placement::Here(None);
+        }
+        self.search(peers, id, owner, request).await
+    }
+
+    /// Asks the likeliest replica first, and goes on while nothing was sent.
+    async fn search(
+        &self,
+        peers: &Peers,
+        id: &str,
+        owner: Owner,
+        request: &Passing<'_>,
+    ) -> Placement {
+        let mut gone: Vec<Box<str>> = Vec::new();
+        let known = lock(&self.found).get(id).cloned();
+        let mut next = match known {
+            Some(pod) => Some((pod, None)),
+            None if peers.ready().contains(&owner.pod) => {
+                let boot = Some(owner.boot).filter(|boot| !boot.is_empty());
+                Some((owner.pod, boot))
+            }
+            None => None,
+        };
+        for _ in 0..TRIES {
+            let (pod, boot) = match next.take() {
+                Some(pod) => pod,
+                None => match self.find(peers, id, &gone).await {
+                    Some(pod) => (pod, None),
+                    None => return Placement::Here(None),
+                },
+            };
+            match peers.send(&pod, boot.as_deref(), pass_on(request)).await {
+                Ok(response) => match moved(&response) {
+                    Some(to) if to == peers.own().pod => return Placement::Here(None),
+                    Some(to) => {
+                        self.remember(id, &to);
+                        next = Some((to, None));
+                    }
+                    None => return Placement::Served(Box::new(response)),
+                },
+                Err(SendError::Broken) if is_once(request) => {
+                    return Placement::Lost(lost(request));
+                }
+                Err(error) => {
+                    tracing::debug!(%pod, %error, "session is not served there");
+                    lock(&self.found).remove(id);
+                    if error != SendError::Restarted {
+                        gone.push(pod);
+                    }
+                }
+            }
+        }
+        Placement::Here(None)
+    }
+
+    /// The replica that has the session, else the one that is to have it; `None` is this one.
+    async fn find(&self, peers: &Peers, id: &str, gone: &[Box<str>]) -> Option<Box<str>> {
+        let question = Bytes::from(id.to_owned());
+        let answers = peers.ask_all(LOCATE, &question).await;
+        let mut candidates = answers.into_iter().filter_map(|(pod, answer)| {
+            let located: Located = serde_json::from_slice(&answer).ok()?;
+            match located {
+                Located::Here => Some(Some(pod)),
+                Located::Moved(to) => Some(Some(to)),
+                Located::Deleted => {
+                    self.gateway.bury(id);
+                    Some(None)
+                }
+                Located::Nowhere => None,
+            }
+        });
+        let own = &peers.own().pod;
+        if let Some(found) =
+            candidates.find(|found| found.as_ref().is_none_or(|pod| !gone.contains(pod)))
+        {
+            let pod = found.filter(|pod| pod != own)?;
+            self.remember(id, &pod);
+            return Some(pod);
+        }
+        let mut ready = peers.ready();
+        ready.retain(|pod| !gone.contains(pod));
+        let us = (!self.leaving.is_cancelled()).then_some(own);
+        let all = ready.iter().chain(us).map(AsRef::as_ref);
+        successor(id, all)
+            .filter(|pod| **pod != **own)
+            .map(Box::from)
+    }
+
+    /// A parked call is at its own process or nowhere; what cannot be reached is answered here, with
+    /// the error for a call that is lost.
+    async fn place_state(&self, owner: &Owner, request: &Passing<'_>, hop: Hop) -> Placement {
+        let here = Placement::Here(None);
+        let Some(peers) = &self.peers else {
+            return here;
+        };
+        if hop == Hop::Replica || owner == peers.own() {
+            return here;
+        }
+        let sent = peers
+            .send(&owner.pod, Some(&owner.boot), pass_on(request))
+            .await;
+        match sent {
+            Ok(response) => Placement::Served(Box::new(response)),
+            Err(SendError::Broken) => Placement::Lost(lost(request)),
+            Err(SendError::Unreachable | SendError::Restarted) => here,
+        }
+    }
+
+    /// Where a session is, once it is not on its way any more.
+    async fn settled(&self, id: &str) -> Hold {
+        match self.gateway.hold(id) {
+            Hold::Leaving(mut arrival) => {
+                // The sender is dropped when it stays; both are news.
+                let _ = timeout(limits::PEER_ASK, arrival.changed()).await;
+                self.gateway.hold(id)
+            }
+            settled => settled,
+        }
+    }
+
+    fn remember(&self, id: &str, pod: &str) {
+        let mut found = lock(&self.found);
+        // Only a short cut: forgetting all of it costs one question for each session.
+        if found.len() >= REMEMBERED {
+            found.clear();
+        }
+        found.insert(id.into(), pod.into());
+    }
+}
+
+fn pass_on(request: &Passing<'_>) -> Request<Full<Bytes>> {
+    let mut passed = Request::new(Full::new(request.body.clone()));
+    *passed.method_mut() = request.head.method.clone();
+    let target = request.head.uri.path_and_query();
+    if let Some(Ok(uri)) = target.map(|target| target.as_str().parse()) {
+        *passed.uri_mut() = uri;
+    }
+    let mut headers = request.head.headers.clone();
+    strip(&mut headers);
+    // HTTP/2 has it in the request line.
+    let authority = request.head.uri.authority();
+    if let Some(Ok(host)) = authority.map(|host| HeaderValue::from_str(host.as_str())) {
+        headers.entry(HOST).or_insert(host);
+    }
+    *passed.headers_mut() = headers;
+    passed
+}
+
+/// Removes what belongs to one connection, named or well known.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+fn moved(response: &Response<PeerBody>) -> Option<Box<str>> {
+    let pod = response.headers().get(MOVED)?.to_str().ok()?;
+    Some(pod.into())
+}
+
+/// Sending it twice would do it twice. Streams, ends of sessions, answers and cancellations may be
+/// sent again.
+fn is_once(request: &Passing<'_>) -> bool {
+    request.head.method == Method::POST && request_id(request.body).is_some()
+}
+
+/// The one answer to a request whose replica went away.
+fn lost(request: &Passing<'_>) -> Answer {
+    match request_id(request.body) {
+        Some(id) => Answer::error(200, &id, &replica_lost(request.facts)),
+        None => Answer::Empty { status: 503 },
+    }
+}
+
+/// The request that an event stream must end with an answer to.
+pub(super) fn request_id_of(request: &Passing<'_>) -> Option<RequestId> {
+    request_id(request.body)
+}
+
+/// What a client is told when the replica that served it went away.
+pub(super) fn replica_lost(facts: &Facts) -> RpcError {
+    let code = match facts.session {
+        Some(_) => code::LEGACY_UNAVAILABLE,
+        None => code::MODERN_PARKED_LOST,
+    };
+    let data = serde_json::json!({"reason": "ReplicaLost"});
+    RpcError::new(code, "the replica that served this request went away").with_data(&data)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
