@@ -28,6 +28,8 @@ pub(super) async fn call_tool(script: &Script, rpc: &Rpc, own: &str) -> Message 
         Outcome::Raw(raw) => Message::result(rpc, raw),
         Outcome::Error(code) => Message::error(rpc.id_raw(), 200, code, "the tool says no"),
     };
-    message.before.clone_from(&tool.notifications);
+    let token = &rpc.params["_meta"]["progressToken"];
+    let named = |raw: &String| raw.replace("$TOKEN", &token.to_string());
+    message.before = tool.notifications.iter().map(named).collect();
     message
 }

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::sync::{broadcast, mpsc, watch};
 
+use super::asking::Asked;
 use super::call::Call;
 use super::fault::Fault;
 use super::framing::{self, Body, Piece};
@@ -18,7 +19,7 @@ use super::record::Recorder;
 use super::reply::{Message, Plain, Reply};
 use super::script::{Era, GetStream, Script, UnknownSession};
 use super::session::{SessionEnd, Sessions};
-use super::{legacy, modern, sse};
+use super::{asking, legacy, modern, sse};
 
 /// Larger requests than the gateway may ever send.
 const MAX_REQUEST: usize = 64 * 1024 * 1024;
@@ -33,7 +34,19 @@ pub(super) struct Engine {
     fault: watch::Sender<Arc<Fault>>,
     recorder: Recorder,
     sessions: Arc<Sessions>,
-    changes: broadcast::Sender<()>,
+    changes: broadcast::Sender<Said>,
+    asked: Asked,
+}
+
+/// What is said on open streams.
+#[derive(Clone, Debug)]
+pub(super) enum Said {
+    ToolsChanged,
+    /// On the stream of one session.
+    Raw {
+        session: String,
+        message: String,
+    },
 }
 
 /// The connection is to be closed without an answer.
@@ -56,6 +69,7 @@ impl Engine {
             recorder: Recorder::default(),
             sessions: Arc::new(Sessions::default()),
             changes: broadcast::Sender::new(EVENT_QUEUE),
+            asked: Asked::default(),
         }
     }
 
@@ -82,11 +96,17 @@ impl Engine {
 
     pub(super) fn announce_tools_changed(&self) {
         // No open stream is no error.
-        let _nobody_listens = self.changes.send(());
+        let _nobody_listens = self.changes.send(Said::ToolsChanged);
     }
 
-    pub(super) fn changes(&self) -> broadcast::Receiver<()> {
-        self.changes.subscribe()
+    /// A raw message on the GET stream of a session; lost where nobody listens.
+    pub(super) fn say(&self, session: &str, message: &str) {
+        let (session, message) = (session.to_owned(), message.to_owned());
+        let _nobody_listens = self.changes.send(Said::Raw { session, message });
+    }
+
+    pub(super) fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     /// # Errors
@@ -120,7 +140,11 @@ impl Engine {
         }
     }
 
-    async fn respond(&self, call: &Call, fault: &Fault) -> Result<Response<Body>, Aborted> {
+    async fn respond(
+        self: &Arc<Self>,
+        call: &Call,
+        fault: &Fault,
+    ) -> Result<Response<Body>, Aborted> {
         if let Some(instead) = self.instead(call, fault).await? {
             return Ok(framing::plain(instead));
         }
@@ -189,13 +213,21 @@ impl Engine {
         Ok(Some(plain))
     }
 
-    async fn decide(&self, script: &Script, call: &Call, fault: &Fault) -> Reply {
+    async fn decide(self: &Arc<Self>, script: &Script, call: &Call, fault: &Fault) -> Reply {
         if let Some(token) = &script.bearer
             && call.header("authorization") != Some(&format!("Bearer {token}"))
         {
             return Plain::empty(401).with("www-authenticate", "Bearer").into();
         }
         if script.era == Era::Sse2024 {
+            if call
+                .session()
+                .is_some_and(|id| self.sessions.is_initialized(id))
+                && let Some(rpc) = &call.rpc
+                && let Some(reply) = asking::reply(self, script, call, rpc).await
+            {
+                return reply;
+            }
             return sse::answer(self, script, call, fault).await;
         }
         if call.path != script.path() {
@@ -209,7 +241,7 @@ impl Engine {
         }
     }
 
-    async fn post(&self, script: &Script, call: &Call) -> Reply {
+    async fn post(self: &Arc<Self>, script: &Script, call: &Call) -> Reply {
         if !call
             .header("content-type")
             .is_some_and(|kind| kind.starts_with("application/json"))
@@ -228,6 +260,11 @@ impl Engine {
         };
         let speaks_modern = rpc.method() == "server/discover"
             || call.header("mcp-protocol-version") == Some(modern::VERSION);
+        if script.era != Era::ModernOnly
+            && let Some(reply) = asking::reply(self, script, call, rpc).await
+        {
+            return reply;
+        }
         match script.era {
             Era::ModernOnly => modern::post(self, script, call, rpc).await,
             Era::Dual if speaks_modern => modern::post(self, script, call, rpc).await,
@@ -244,7 +281,9 @@ impl Engine {
             return Plain::empty(405).with("allow", "POST, DELETE").into();
         }
         match call.session() {
-            Some(id) if self.sessions.touch(id) => self.change_stream(None, "{}".to_owned()),
+            Some(id) if self.sessions.touch(id) => {
+                self.change_stream(None, "{}".to_owned(), Some(id.to_owned()))
+            }
             Some(_) => unknown_session(script).into(),
             None => Message::error("null", 400, -32000, "Bad Request: no session").into(),
         }
@@ -265,9 +304,14 @@ impl Engine {
 
     /// An event stream that begins with the message `first` and then carries one
     /// `notifications/tools/list_changed` with the raw `params` for each change.
-    pub(super) fn change_stream(&self, first: Option<String>, params: String) -> Reply {
+    pub(super) fn change_stream(
+        &self,
+        first: Option<String>,
+        params: String,
+        own: Option<String>,
+    ) -> Reply {
         let (sender, pieces) = mpsc::channel(STREAM_QUEUE);
-        let mut changes = self.changes();
+        let mut changes = self.changes.subscribe();
         tokio::spawn(async move {
             let opening =
                 first.map_or_else(|| ": open\n\n".to_owned(), |first| framing::event(&first));
@@ -276,16 +320,28 @@ impl Engine {
                 if sender.send(next).await.is_err() {
                     return;
                 }
-                tokio::select! {
-                    () = sender.closed() => return,
-                    change = changes.recv() => match change {
-                        Ok(()) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                        Err(broadcast::error::RecvError::Closed) => return,
-                    },
-                }
-                next = Piece::Data(framing::event(&format!(
-                    r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{params}}}"#
-                )));
+                let said = loop {
+                    let said = tokio::select! {
+                        () = sender.closed() => return,
+                        change = changes.recv() => match change {
+                            Ok(said) => said,
+                            Err(broadcast::error::RecvError::Lagged(_)) => Said::ToolsChanged,
+                            Err(broadcast::error::RecvError::Closed) => return,
+                        },
+                    };
+                    match said {
+                        Said::ToolsChanged => {
+                            break format!(
+                                r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{params}}}"#
+                            );
+                        }
+                        Said::Raw { session, message } if Some(&session) == own.as_ref() => {
+                            break message;
+                        }
+                        Said::Raw { .. } => {}
+                    }
+                };
+                next = Piece::Data(framing::event(&said));
             }
         });
         Reply::Stream {

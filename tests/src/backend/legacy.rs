@@ -4,7 +4,7 @@ use super::answers::{call_tool, list_tools};
 use super::call::{Call, Rpc};
 use super::engine::{Engine, unknown_session};
 use super::reply::{Message, Plain, Reply};
-use super::script::{GetStream, Script};
+use super::script::{GetStream, Logging, Script};
 
 /// A server that keeps sessions; its refusals are those of the widely used reference server.
 pub(super) async fn post_stateful(
@@ -62,7 +62,7 @@ pub(super) async fn operate(script: &Script, rpc: &Rpc) -> Reply {
         return Plain::empty(202).into();
     }
     let message = match rpc.method() {
-        "ping" => Message::result(rpc, "{}"),
+        "ping" | "logging/setLevel" | "resources/subscribe" => Message::result(rpc, "{}"),
         "tools/list" => list_tools(script, rpc, ""),
         "tools/call" => call_tool(script, rpc, "").await,
         _ => Message::error(rpc.id_raw(), 200, -32601, "Method not found"),
@@ -87,9 +87,14 @@ pub(super) fn initialize(script: &Script, rpc: &Rpc) -> Message {
     let version = spoken
         .or(script.legacy_versions.first())
         .map_or("2025-11-25", String::as_str);
+    let mut capabilities =
+        serde_json::json!({"tools": {"listChanged": script.get_stream == GetStream::Offered}});
+    if script.logging == Logging::Offered {
+        capabilities["logging"] = serde_json::json!({});
+    }
     let result = serde_json::json!({
         "protocolVersion": version,
-        "capabilities": {"tools": {"listChanged": script.get_stream == GetStream::Offered}},
+        "capabilities": capabilities,
         "serverInfo": {"name": script.server_name, "version": script.server_version},
     });
     Message::result(rpc, result.to_string())

@@ -10,6 +10,7 @@
 //! [`FaultProxy`] breaks the network in front of a real server instead.
 
 mod answers;
+mod asking;
 mod call;
 mod engine;
 mod fault;
@@ -36,9 +37,9 @@ use listener::Listener;
 pub use fault::{CallFailure, Fault};
 pub use proxy::{FaultProxy, Passage, ProxyConnection};
 pub use record::{ConnRecord, Recorded};
-pub use script::{Era, GetStream, ReplyFormat, Script, UnknownSession};
+pub use script::{Era, GetStream, Logging, ReplyFormat, Script, UnknownSession};
 pub use session::{SessionEnd, SessionRecord};
-pub use tool::{Behaviour, Tool};
+pub use tool::{Behaviour, Over, Question, Tool};
 
 /// How long a rebind of the same port may take.
 const REBIND_DEADLINE: Duration = Duration::from_secs(5);
@@ -171,6 +172,11 @@ impl Backend {
     /// Sends `notifications/tools/list_changed` on every open stream.
     pub fn announce_tools_changed(&self) {
         self.engine.announce_tools_changed();
+    }
+
+    /// Sends a raw message on the open GET stream of one session.
+    pub fn say(&self, session: &str, message: &str) {
+        self.engine.say(session, message);
     }
 
     /// Every request so far, in order of arrival.

@@ -112,5 +112,5 @@ fn listen(engine: &Engine, rpc: &Rpc) -> Reply {
         },
     });
     let params = json!({"_meta": {META_SUBSCRIPTION: tag}});
-    engine.change_stream(Some(acknowledged.to_string()), params.to_string())
+    engine.change_stream(Some(acknowledged.to_string()), params.to_string(), None)
 }

@@ -49,6 +49,13 @@ pub enum GetStream {
     Offered,
 }
 
+/// Does the server declare `logging`?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logging {
+    Offered,
+    Absent,
+}
+
 /// The server's good behaviour. All fields may be changed while it runs.
 #[derive(Clone, Debug)]
 pub struct Script {
@@ -59,6 +66,7 @@ pub struct Script {
     pub unknown_session: UnknownSession,
     pub reply: ReplyFormat,
     pub get_stream: GetStream,
+    pub logging: Logging,
     pub server_name: String,
     pub server_version: String,
     /// Legacy revisions that `initialize` accepts, best first.
@@ -84,6 +92,7 @@ impl Script {
             unknown_session: UnknownSession::NotFound404,
             reply: ReplyFormat::Json,
             get_stream: GetStream::MethodNotAllowed,
+            logging: Logging::Absent,
             server_name: "scripted".to_owned(),
             server_version: "1.0.0".to_owned(),
             legacy_versions: ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"]
@@ -154,6 +163,12 @@ impl Script {
     #[must_use]
     pub fn with_get_stream(mut self) -> Self {
         self.get_stream = GetStream::Offered;
+        self
+    }
+
+    #[must_use]
+    pub fn with_logging(mut self) -> Self {
+        self.logging = Logging::Offered;
         self
     }
 

@@ -13,7 +13,7 @@ pub struct Tool {
     pub definition: String,
     pub behaviour: Behaviour,
     /// Raw JSON-RPC messages (notifications, or requests of the server) that precede the result
-    /// where the reply is an event stream.
+    /// where the reply is an event stream. `$TOKEN` stands for the progress token of the call.
     pub notifications: Vec<String>,
 }
 
@@ -32,6 +32,27 @@ pub enum Behaviour {
     Raw(String),
     /// A JSON-RPC error.
     RpcError(i64),
+    /// Asks the client first; the answer that came, raw, is the text of the result.
+    Ask(Question),
+}
+
+/// A request of the server's during a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    pub method: String,
+    /// Raw JSON object.
+    pub params: String,
+    pub over: Over,
+}
+
+/// On which stream the server asks. With 2024-11-05 there is only one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// That of the call.
+    Call,
+    /// The GET stream of the session; dropped where nobody listens. The reply to the call does not
+    /// even begin before the answer.
+    Session,
 }
 
 impl Tool {
@@ -82,6 +103,8 @@ impl Behaviour {
             Self::Fail => Outcome::Members(failure("this tool always fails")),
             Self::Raw(raw) => Outcome::Raw(raw.clone()),
             Self::RpcError(code) => Outcome::Error(*code),
+            // Answered by `asking`; here no stream leads to the client.
+            Self::Ask(_) => Outcome::Error(-32_603),
         }
     }
 }

@@ -41,7 +41,7 @@ fn talkative(era: Era, messages: &[String]) -> Script {
 #[tokio::test]
 async fn requests_of_a_server_open_a_bounded_number_of_connections() -> Result<()> {
     let asks: Vec<_> = (0..50)
-        .map(|id| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"roots/list"}}"#))
+        .map(|id| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#))
         .collect();
     let backend = Backend::start(talkative(Era::LegacyStateful, &asks)).await?;
     let caller = Caller::new(&backend).await;
@@ -95,18 +95,19 @@ async fn a_changed_list_is_told_to_the_registry_and_not_to_the_client() -> Resul
     Ok(())
 }
 
-/// Lists that are not offered change nothing, neither here nor at a client.
+/// T15: news of prompts and resources goes the same way as that of tools.
 #[tokio::test]
-async fn news_of_lists_that_are_not_offered_ends_here() -> Result<()> {
-    let news = [announcement("prompts"), announcement("resources")];
-    let backend = Backend::start(talkative(Era::ModernOnly, &news)).await?;
-    let mut caller = Caller::new(&backend).await;
+async fn news_of_every_kind_of_list_is_told() -> Result<()> {
+    for list in ["prompts", "resources"] {
+        let backend = Backend::start(talkative(Era::ModernOnly, &[announcement(list)])).await?;
+        let mut caller = Caller::new(&backend).await;
 
-    let (notifications, _) = caller.call(&Ask::tool("talk", "{}")).await?;
+        let (notifications, _) = caller.call(&Ask::tool("talk", "{}")).await?;
 
-    assert!(notifications.is_empty(), "{notifications:?}");
-    caller.observations.recv().await;
-    assert!(caller.announced.try_recv().is_err());
+        assert!(notifications.is_empty(), "{notifications:?}");
+        caller.observations.recv().await;
+        assert!(caller.announced.try_recv().is_ok(), "{list}");
+    }
     Ok(())
 }
 

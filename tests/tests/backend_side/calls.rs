@@ -335,8 +335,9 @@ async fn calls_above_the_bound_are_refused_with_a_hint() -> Result<()> {
     backend.set(Fault::on("tools/call", Fault::Hold)).await?;
     let ask = Ask::echo().within(Duration::from_secs(60));
     let mut running = Vec::new();
-    for _ in 0..100 {
-        let request = caller.request(&ask);
+    for call in 0..100 {
+        // Each client may have half at most.
+        let request = caller.request(&ask.clone().by(&format!("client-{}", call % 2)));
         running.push(tokio::spawn(vmcp::gateway::port::BackendPort::send(
             &caller.upstream,
             request,
@@ -349,7 +350,7 @@ async fn calls_above_the_bound_are_refused_with_a_hint() -> Result<()> {
     .await?;
 
     let started = Instant::now();
-    let queued = caller.error(&ask).await;
+    let queued = caller.error(&ask.clone().by("another")).await;
     assert!(matches!(queued, UpstreamError::Overloaded { retry_after } if !retry_after.is_zero()));
     assert!(
         started.elapsed() >= Duration::from_millis(900),

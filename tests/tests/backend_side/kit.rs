@@ -234,6 +234,7 @@ impl Caller {
             log_level: None,
             param_headers: Vec::new(),
             repeat: ask.repeat,
+            principal: None,
             deadline: Instant::now() + ask.deadline,
         }
     }

@@ -86,9 +86,9 @@ async fn a_client_that_ends_while_its_call_waits_leaves_no_session() -> Result<(
         matches!(&outcome, Err(UpstreamError::Unavailable(failure)) if failure.message.contains("ended its session")),
         "{outcome:?}"
     );
-    assert_eq!(backend.requests("initialize").len(), 1, "the busy client's");
+    assert_eq!(backend.requests("initialize").len(), 2, "the busy clients'");
     join_all(busy).await;
-    sessions(&backend, 1).await
+    sessions(&backend, 2).await
 }
 
 /// T7: a client that ends while its call is refused for a forgotten session gets no new session,
@@ -119,12 +119,15 @@ async fn a_client_that_ends_before_the_refusal_gets_no_new_session() -> Result<(
 
 type Busy = Vec<tokio::task::JoinHandle<Result<UpstreamEvents, UpstreamError>>>;
 
-/// Takes places with slow calls of another client.
+/// Takes places with slow calls of two other clients, for each may have half.
 async fn occupy(backend: &Backend, caller: &Caller, places: usize) -> Result<Busy> {
     backend.clear_log();
-    let slow = Ask::tool("slow", r#"{"ms":700}"#).by("busy");
+    let slow = Ask::tool("slow", r#"{"ms":700}"#);
     let busy = (0..places)
-        .map(|_| tokio::spawn(caller.upstream.send(caller.request(&slow))))
+        .map(|call| {
+            let slow = slow.clone().by(["busy-a", "busy-b"][call % 2]);
+            tokio::spawn(caller.upstream.send(caller.request(&slow)))
+        })
         .collect();
     arrived(backend, places).await?;
     Ok(busy)

@@ -98,6 +98,14 @@ pub const IN_FLIGHT_PRINCIPAL: usize = IN_FLIGHT / 2;
 pub const QUEUE: usize = 32;
 /// How long they wait.
 pub const QUEUE_WAIT: Duration = Duration::from_secs(1);
+/// Requests of a backend's that may be unanswered on one call: more are refused.
+pub const QUESTIONS: usize = 16;
+/// Messages to a backend beside its calls that are on their way at once, each on a connection of
+/// its own: a backend that asks much must not use up our descriptors (R4.8).
+pub const ASIDE: usize = 8;
+/// The stream that a session listens on is awaited this long before its first call; most servers
+/// drop a question that nobody listens for.
+pub const EAR_OPEN: Duration = Duration::from_secs(1);
 /// Messages of one JSON-RPC batch, where 2025-03-26 was negotiated.
 pub const BATCH: usize = 100;
 /// Redirects that are followed: none, they would carry credentials elsewhere.

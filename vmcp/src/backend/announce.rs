@@ -1,4 +1,4 @@
-//! A backend that says on the stream of a call that its list changed.
+//! A backend that says that one of its lists changed.
 //!
 //! Owns the way of that news to the registry, which reads the list anew and tells clients only if
 //! it differs (T15). Never hands the notification to a client. Exists so that a backend that says
@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use vmcp_core::id::{BackendId, Generation};
 
@@ -14,6 +15,24 @@ use vmcp_core::id::{BackendId, Generation};
 pub struct Announcer(Arc<Announce>);
 
 type Announce = dyn Fn(&BackendId, Generation) + Send + Sync;
+
+/// What the standing streams of one runtime say: each session of a server hears the same, so it is
+/// gathered, and told at each [`News::tell`].
+#[derive(Clone, Debug, Default)]
+pub struct News(Arc<AtomicBool>);
+
+impl News {
+    pub fn hear(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Passes on what was heard since the last time.
+    pub fn tell(&self, announcer: &Announcer, id: &BackendId, generation: Generation) {
+        if self.0.swap(false, Ordering::Relaxed) {
+            (announcer.0)(id, generation);
+        }
+    }
+}
 
 /// The announcements of one call: the first is passed on at once, all that follow together at its
 /// end.

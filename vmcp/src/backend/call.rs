@@ -18,14 +18,16 @@ use vmcp_core::jsonrpc::raw;
 use vmcp_core::mcp::{Era, method};
 
 use super::announce::{Announcements, Announcer};
+use super::bulkhead::Place;
 use super::ending::{
     OwnedDoing, by_reason, learnt_from, own_error, session_ended, stopped, undetected,
 };
 use super::message::Answer;
-use super::outgoing::Voice;
-use super::passage::{Route, SIDE_MESSAGE_WITHIN};
-use super::session::{Cell, OpenError, Opened};
-use super::slot::Slot;
+use super::passage::Route;
+use super::questions::{Clock, Questions};
+use super::session::{Cell, OpenError, Terms};
+use super::side::{SIDE_MESSAGE_WITHIN, Side};
+use super::slot::{Slot, Wanted};
 use super::verdict::{self, Doing};
 use super::wire::{Refusal, WireError};
 use crate::gateway::port::{SessionScope, UpstreamError, UpstreamEvent, UpstreamRequest};
@@ -45,11 +47,20 @@ const RENEWALS: usize = 3;
 pub struct Call {
     pub(super) slot: Arc<Slot>,
     pub(super) request: UpstreamRequest,
-    pub(super) deadline: Instant,
+    terms: Terms,
+    pub(super) clock: Clock,
     pub(super) allowed: Duration,
     pub(super) events: Events,
     pub(super) started: Option<Started>,
     pub(super) announcements: Announcements,
+    /// Whom it counts for.
+    pub(super) principal: Option<Arc<str>>,
+    pub(super) place: Option<Place>,
+    /// Our progress token and the client's, raw.
+    pub(super) token: Option<(Box<str>, Box<str>)>,
+    pub(super) questions: Questions,
+    /// The way of answers, once something was asked.
+    pub(super) side: Option<Side>,
     /// The session of the client, claimed before the call waits for its place: a client that ends
     /// meanwhile then ends this one too, and none is opened that nobody would end (T7).
     claimed: Option<Arc<Cell>>,
@@ -72,6 +83,13 @@ pub(super) enum Broken {
     Ended,
 }
 
+impl Broken {
+    /// The backend may still be at work on it.
+    pub(super) fn leaves_it_running(&self) -> bool {
+        matches!(self, Self::Gone | Self::Wire(WireError::Timeout(_)))
+    }
+}
+
 impl Call {
     #[must_use]
     pub fn new(
@@ -82,34 +100,52 @@ impl Call {
         announcer: Announcer,
     ) -> Self {
         let deadline = Instant::from_std(request.deadline);
-        let allowed = deadline.saturating_duration_since(Instant::now());
-        let of_client = matches!(request.scope, SessionScope::Client(_));
-        let claimed = (of_client && request.target.dialect.is_some_and(keeps_sessions))
-            .then(|| slot.session(&request.scope));
+        let terms = Terms::new(request.client_capabilities.as_ref(), request.client_version);
+        let client = match &request.scope {
+            SessionScope::Client(client) => Some(client),
+            SessionScope::Lease => None,
+        };
+        let principal = request.principal.as_ref().or(client).map(Arc::clone);
+        let stateful = request.target.dialect.is_some_and(keeps_sessions);
+        let claimed = (client.is_some() && stateful).then(|| {
+            slot.session(Wanted {
+                scope: &request.scope,
+                terms: &terms,
+                level: None,
+            })
+        });
         let (id, generation) = (request.target.id.clone(), request.target.generation);
         Self {
             announcements: Announcements::new(announcer, id, generation),
+            allowed: deadline.saturating_duration_since(Instant::now()),
+            clock: Clock::new(deadline),
             claimed,
             slot,
             request,
-            deadline,
-            allowed,
+            terms,
             events,
             started: Some(started),
+            principal,
+            place: None,
+            token: None,
+            questions: Questions::default(),
+            side: None,
             lease: None,
         }
     }
 
     /// Runs to the end and reports to the caller; returns what health may learn, if anything.
     pub async fn run(mut self) -> Option<CallOutcome> {
-        let Ok(place) = self.slot.admit().await else {
-            self.report(UpstreamError::Overloaded {
-                retry_after: RETRY_OVERLOADED,
-            })
-            .await;
-            return None;
-        };
         let slot = Arc::clone(&self.slot);
+        let _under_way = slot.under_way.token();
+        match slot.places.admit(self.principal.as_ref()).await {
+            Ok(place) => self.place = Some(place),
+            Err(_overloaded) => {
+                let retry_after = RETRY_OVERLOADED;
+                self.report(UpstreamError::Overloaded { retry_after }).await;
+                return None;
+            }
+        }
         let ended = tokio::select! {
             biased;
             () = slot.stop.cancelled() => Err(Broken::Stopped),
@@ -118,9 +154,8 @@ impl Call {
         let learnt = self.conclude(ended).await;
         // A call that did not end well may still run in its lease.
         if let Some(cell) = self.lease.take() {
-            cell.end(&slot.endpoint, &slot.tls).await;
+            cell.end(&slot.site).await;
         }
-        drop(place);
         learnt
     }
 
@@ -134,10 +169,10 @@ impl Call {
             return self.in_session(dialect).await;
         }
         let route = match dialect.era {
-            Era::Modern => Route::Modern,
-            Era::Legacy => Route::Legacy(None),
+            Era::Modern => Route::Modern(dialect.version),
+            Era::Legacy => Route::Stateless(dialect.version),
         };
-        let answer = self.over_http(dialect, route).await;
+        let answer = self.travel(route).await;
         let answer = own_error(dialect.era, self.doing(), answer)?;
         self.deliver(answer).await
     }
@@ -145,7 +180,7 @@ impl Call {
     /// In the session of the client or of a lease, renewed if the backend forgot it.
     async fn in_session(&mut self, dialect: Dialect) -> Result<CallOutcome, Broken> {
         let claimed = self.claimed.take();
-        let mut cell = claimed.unwrap_or_else(|| self.slot.session(&self.request.scope));
+        let mut cell = claimed.unwrap_or_else(|| self.slot.session(self.wanted()));
         self.hold(&cell);
         let mut answer = self.within(dialect, &cell).await;
         let mut refused = false;
@@ -173,11 +208,19 @@ impl Call {
 
     async fn renew(&mut self, lost: &Arc<Cell>) -> Result<Arc<Cell>, Broken> {
         tracing::debug!(backend = %self.slot.id, "upstream session lost");
-        let new = self.slot.renewed(&self.request.scope, lost);
-        lost.end(&self.slot.endpoint, &self.slot.tls).await;
+        let new = self.slot.renewed(self.wanted(), lost);
+        lost.end(&self.slot.site).await;
         let new = new.ok_or(Broken::Ended)?;
         self.hold(&new);
         Ok(new)
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            scope: &self.request.scope,
+            terms: &self.terms,
+            level: self.request.log_level.as_ref(),
+        }
     }
 
     fn hold(&mut self, cell: &Arc<Cell>) {
@@ -194,49 +237,29 @@ impl Call {
 
     async fn within(&mut self, dialect: Dialect, cell: &Arc<Cell>) -> Result<Answer, Broken> {
         let slot = Arc::clone(&self.slot);
-        let opened = match cell
-            .get(&slot.endpoint, &slot.tls, dialect, self.deadline)
-            .await
-        {
-            Ok(opened) => opened,
-            Err(error) => return Err(self.not_open(error)),
-        };
-        match opened {
-            Opened::Http { id, version } => {
-                self.over_http(
-                    Dialect {
-                        version: *version,
-                        ..dialect
-                    },
-                    Route::Legacy(id.as_ref()),
-                )
-                .await
+        let deadline = self.clock.deadline();
+        match cell.get(&slot.site, dialect, deadline).await {
+            Ok(opened) => {
+                if let Some(level) = &self.request.log_level {
+                    opened.tell_level(&slot.site, level, deadline).await;
+                }
+                self.travel(Route::Session(opened)).await
             }
-            Opened::Events(stream) => self.over_events(stream).await,
+            Err(error) => Err(self.not_open(error)),
         }
     }
 
     /// T18: 404 is a lost session; 400 is one only if the session does not answer a ping either. A
     /// session that another call found lost already is not asked again.
     async fn is_lost(&self, refusal: &Refusal, cell: &Arc<Cell>) -> bool {
-        let Some(Opened::Http {
-            id: Some(id),
-            version,
-        }) = cell.peek()
-        else {
+        let Some(opened) = cell.peek().filter(|opened| opened.way.id().is_some()) else {
             return false;
         };
         match refusal.status {
             404 => true,
             400 if cell.is_ended() => true,
-            400 => {
-                let voice = Voice::Legacy {
-                    version: *version,
-                    session: Some(id),
-                };
-                // Looked at again: its end may have overtaken the ping.
-                !self.ping(voice).await || cell.is_ended()
-            }
+            // Looked at again: its end may have overtaken the ping.
+            400 => !self.ping(opened).await || cell.is_ended(),
             _ => false,
         }
     }
@@ -256,7 +279,10 @@ impl Call {
             Some(started) => drop(started.send(Err(error))),
             None => {
                 // The client may be slow; it is not waited for beyond the call's own time.
-                let patience = self.deadline.max(Instant::now() + SIDE_MESSAGE_WITHIN);
+                let patience = self
+                    .clock
+                    .deadline()
+                    .max(Instant::now() + SIDE_MESSAGE_WITHIN);
                 let _ = super::wire::within(patience, self.events.send(Err(error))).await;
             }
         }
@@ -264,6 +290,7 @@ impl Call {
 
     async fn conclude(&mut self, ended: Result<CallOutcome, Broken>) -> Option<CallOutcome> {
         let doing = self.doing_owned();
+        self.give_up_questions();
         let (error, learnt) = match ended {
             Ok(learnt) => return Some(learnt),
             Err(Broken::Gone) => return Some(CallOutcome::Cancelled),
@@ -278,7 +305,8 @@ impl Call {
                 (error, learnt)
             }
             Err(Broken::Wire(error)) => {
-                let failure = verdict::failure(doing.as_doing(), &error, &self.slot.endpoint.url);
+                let failure =
+                    verdict::failure(doing.as_doing(), &error, &self.slot.site.endpoint.url);
                 let learnt = if failure.reason == ProbeReason::RateLimited {
                     None
                 } else {
@@ -305,7 +333,7 @@ impl Call {
         let failure = match error {
             OpenError::Ended => return Broken::Ended,
             OpenError::Wire(error) => {
-                verdict::failure(Doing::INITIALIZE, &error, &self.slot.endpoint.url)
+                verdict::failure(Doing::INITIALIZE, &error, &self.slot.site.endpoint.url)
             }
             OpenError::Outcome(outcome) => match *outcome {
                 Outcome::Failed(failure)

@@ -98,7 +98,7 @@ impl<'a> Fresh<'a> {
             match reply.next(deadline).await {
                 Ok(Inbound::Response { answer, .. }) => break Ok(answer),
                 Ok(Inbound::Notification(_)) => {}
-                Ok(Inbound::Request { id, method }) => {
+                Ok(Inbound::Request { id, method, .. }) => {
                     self.refuse(&id, &method, voice, deadline).await
                 }
                 Err(error) => break Err(error),

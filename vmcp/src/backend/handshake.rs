@@ -9,6 +9,7 @@ use url::Url;
 use vmcp_core::health::{Dialect, Outcome, ProbeFailure, ProbeReason, SessionMode, Wire};
 use vmcp_core::mcp::{Era, ProtocolVersion, discover_params, initialize_params, method};
 
+use super::announce::News;
 use super::conversation::{
     CLIENT_NAME, CLIENT_VERSION, Conversation, LEGACY_CAPABILITIES, MODERN_CAPABILITIES, question,
 };
@@ -18,6 +19,7 @@ use super::fresh::Fresh;
 use super::memory::HealthSession;
 use super::message::Answer;
 use super::outgoing::{Last, SessionId, Voice};
+use super::side::Places;
 use super::sse2024::SseSession;
 use super::verdict::{self, Doing};
 use super::wire::WireError;
@@ -126,7 +128,14 @@ impl<'t> Cycle<'t> {
     /// either.
     pub(super) async fn events(&mut self, earlier: Option<Outcome>) -> Outcome {
         let began = Instant::now();
-        let stream = match SseSession::open(self.endpoint, self.deadline).await {
+        let stream = match SseSession::open(
+            self.endpoint,
+            &Places::default(),
+            &News::default(),
+            self.deadline,
+        )
+        .await
+        {
             Ok(stream) => stream,
             Err(error) => {
                 return match earlier {

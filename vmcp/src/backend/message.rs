@@ -26,6 +26,8 @@ pub enum Inbound {
     Request {
         id: RequestId,
         method: Box<str>,
+        /// Raw object.
+        params: Option<Arc<str>>,
     },
     Response {
         id: RequestId,
@@ -71,6 +73,7 @@ fn inbound(message: Message<'_>, whole: Option<&str>) -> Inbound {
         Message::Request(request) => Inbound::Request {
             id: request.id,
             method: request.method.as_ref().into(),
+            params: request.params.map(|raw| raw.get().into()),
         },
         Message::Notification(notification) => Inbound::Notification(match whole {
             Some(whole) => whole.into(),
@@ -127,6 +130,20 @@ pub fn reply_to(id: &RequestId, method: &str) -> Vec<u8> {
         data: None,
     };
     jsonrpc::write_error(id, &error)
+}
+
+/// Does this notification say that a list of the backend's changed?
+#[must_use]
+pub fn changes_a_list(notification: &str) -> bool {
+    match jsonrpc::parse(notification.as_bytes()) {
+        Ok(Message::Notification(parsed)) => matches!(
+            parsed.method.as_ref(),
+            method::NOTIFICATION_TOOLS_LIST_CHANGED
+                | method::NOTIFICATION_PROMPTS_LIST_CHANGED
+                | method::NOTIFICATION_RESOURCES_LIST_CHANGED
+        ),
+        _ => false,
+    }
 }
 
 /// The JSON-RPC error in the body of an HTTP refusal, whatever its id: servers answer `null`,

@@ -9,11 +9,15 @@
 //! nothing about new connections (R2.2).
 
 pub mod announce;
+pub mod bulkhead;
 pub mod call;
 pub mod connect;
 pub mod conversation;
 pub mod cycle;
+pub mod desk;
 pub mod detect;
+mod dialogue;
+pub mod ear;
 mod ending;
 pub mod fresh;
 pub mod handshake;
@@ -21,12 +25,16 @@ pub mod link;
 pub mod listing;
 pub mod memory;
 pub mod message;
+pub mod opening;
 pub mod outgoing;
 pub mod passage;
 pub mod pool;
 pub mod probe;
+mod questions;
 pub mod reply;
 pub mod session;
+pub mod side;
+pub mod site;
 pub mod slot;
 pub mod sse2024;
 pub mod sse_event;

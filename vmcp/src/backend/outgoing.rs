@@ -132,12 +132,20 @@ pub fn get_stream(endpoint: &Endpoint) -> Result<Outgoing, http::Error> {
         .body(Full::default())
 }
 
-/// The GET that opens the event stream of a session.
+/// The GET that opens the event stream of a session, or goes on with one after an event of it.
 ///
 /// # Errors
 /// As [`post`].
-pub fn listen(endpoint: &Endpoint, voice: Voice<'_>) -> Result<Outgoing, http::Error> {
-    let builder = start(Method::GET, &endpoint.url, endpoint).header(ACCEPT, ACCEPT_STREAM);
+pub fn listen(
+    endpoint: &Endpoint,
+    voice: Voice<'_>,
+    after: Option<&str>,
+) -> Result<Outgoing, http::Error> {
+    let mut builder = start(Method::GET, &endpoint.url, endpoint).header(ACCEPT, ACCEPT_STREAM);
+    // An id that no header can hold cannot be gone on with.
+    if let Some(after) = after.and_then(|id| HeaderValue::from_str(id).ok()) {
+        builder = builder.header(header::LAST_EVENT_ID, after);
+    }
     speak(builder, voice).body(Full::default())
 }
 

@@ -1,317 +1,262 @@
-//! The way of one request through a connection or a stream, and back.
+//! The way of one request to a backend.
 //!
-//! Owns sending and listening for a call: idle connections, the second try where T19 permits it,
-//! notifications on the way, requests of the server's, cancellation. Whose session it is and what
-//! the end means stands in `call`.
+//! Owns its bytes and its sending: idle connections, the second try where T19 permits it, the
+//! cancellation. What is said until the answer stands in `dialogue`; whose session it is and what
+//! the end means in `call`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
-use vmcp_core::health::Dialect;
-use vmcp_core::jsonrpc::{self, Message, RequestId};
-use vmcp_core::mcp::{Era, meta, method};
+use vmcp_core::jsonrpc::{self, RequestId};
+use vmcp_core::mcp::{ProtocolVersion, meta, method, progress};
 
 use super::call::{Broken, Call};
+use super::desk::{Desk, Hears};
+use super::dialogue::Sent;
 use super::link::{Link, Outgoing};
-use super::message::{self, Answer, Inbound};
-use super::outgoing::{self, Last, SessionId, Voice};
-use super::reply::Reply;
-use super::session::{CLIENT_NAME, CLIENT_VERSION};
-use super::sse2024::{Inbox, SseSession};
-use super::wire::{WireError, exchange, next_id, tell, within};
-use crate::gateway::port::{Repeat, UpstreamError, UpstreamEvent};
+use super::message::Answer;
+use super::opening::{CLIENT_NAME, CLIENT_VERSION, Opened, Way};
+use super::outgoing::{self, Voice};
+use super::side::{SIDE_MESSAGE_WITHIN, Side};
+use super::site::Site;
+use super::slot::Slot;
+use super::wire::{WireError, exchange, next_id};
+use crate::gateway::port::Repeat;
 
-/// Telling a backend that nobody waits any more must not outlive the call by much.
-pub(super) const SIDE_MESSAGE_WITHIN: Duration = Duration::from_secs(2);
+/// The clock of the call bounds an exchange; this only keeps a forgotten one from staying for ever.
+const LONGEST_EXCHANGE: Duration = Duration::from_secs(86_400);
 
 /// How the request travels.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Route<'a> {
-    Modern,
-    Legacy(Option<&'a SessionId>),
+    Modern(ProtocolVersion),
+    /// Legacy, and the server keeps nothing.
+    Stateless(ProtocolVersion),
+    Session(&'a Opened),
+}
+
+impl<'a> Route<'a> {
+    /// The way to the backend beside the call; none where it takes no messages but requests.
+    pub(super) fn side(self, site: &Site) -> Option<Side> {
+        match self {
+            Self::Modern(_) => None,
+            Self::Stateless(version) => Some(Side::legacy(
+                &site.endpoint,
+                &site.tls,
+                &site.places,
+                version,
+                None,
+            )),
+            Self::Session(opened) => Some(opened.side(site)),
+        }
+    }
+
+    fn desk(self) -> Option<&'a Arc<Desk>> {
+        match self {
+            Self::Session(opened) => Some(opened.desk()),
+            Self::Modern(_) | Self::Stateless(_) => None,
+        }
+    }
+}
+
+/// A call leaves the desk however it ends.
+struct Seat<'a> {
+    desk: Option<&'a Arc<Desk>>,
+    id: &'a RequestId,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if let Some(desk) = self.desk {
+            desk.leave(self.id);
+        }
+    }
 }
 
 impl Call {
-    pub(super) async fn over_http(
-        &mut self,
-        dialect: Dialect,
-        route: Route<'_>,
-    ) -> Result<Answer, Broken> {
+    /// Sends the request and listens until its answer.
+    pub(super) async fn travel(&mut self, route: Route<'_>) -> Result<Answer, Broken> {
         let id = next_id();
-        let request_method = Arc::clone(&self.request.method);
-        let name = self.request.name.clone();
-        let (voice, params) = match route {
-            Route::Modern => {
-                let voice = Voice::Modern {
-                    version: dialect.version,
-                    method: &request_method,
-                    name: name.as_deref(),
+        let seat = Seat {
+            desk: route.desk(),
+            id: &id,
+        };
+        let inbox = match seat.desk {
+            Some(desk) => Some(desk.join(&id, Hears::Everything)?),
+            None => None,
+        };
+        let params = match route {
+            Route::Modern(version) => Some(self.modern_params(&id, version)),
+            Route::Stateless(_) | Route::Session(_) => self.legacy_params(&id),
+        };
+        let body = jsonrpc::write_request(&id, &self.request.method, params.as_deref());
+        let ended = match route {
+            Route::Session(Opened {
+                way: Way::Events(stream),
+                ..
+            }) => {
+                let side = stream.side.clone();
+                let sending = async move {
+                    side.send(body, far()).await?;
+                    Ok(Sent::Taken)
                 };
-                (voice, Some(self.modern_params(dialect)))
+                self.converse(sending, inbox, route).await
             }
-            Route::Legacy(session) => {
-                let voice = Voice::Legacy {
-                    version: dialect.version,
-                    session,
-                };
-                (voice, self.legacy_params())
-            }
-        };
-        let body = jsonrpc::write_request(&id, &request_method, params.as_deref());
-        let request = outgoing::post(&self.slot.endpoint, voice, body).map_err(WireError::from)?;
-        let result = self.exchange(request, &id, voice).await;
-        if dialect.era == Era::Legacy
-            && matches!(
-                result,
-                Err(Broken::Gone | Broken::Stopped | Broken::Wire(WireError::Timeout(_)))
-            )
-        {
-            self.tell_cancelled(&id, voice);
-        }
-        result
-    }
-
-    async fn exchange(
-        &mut self,
-        request: Outgoing,
-        id: &RequestId,
-        voice: Voice<'_>,
-    ) -> Result<Answer, Broken> {
-        let (mut link, reply) = self.send(request, id).await?;
-        let mut reply = reply;
-        loop {
-            let next = {
-                let events = self.events.clone();
-                tokio::select! {
-                    biased;
-                    () = events.closed() => return Err(Broken::Gone),
-                    next = reply.next(self.deadline) => next?,
-                }
-            };
-            match next {
-                Inbound::Response { answer, .. } => {
-                    let slot = Arc::clone(&self.slot);
-                    // The rest of the body is read beside the client's answer, not before it.
-                    tokio::spawn(async move {
-                        let keep_alive = reply.keep_alive;
-                        if reply.finish().await
-                            && link.reusable(Instant::now() + SIDE_MESSAGE_WITHIN).await
-                        {
-                            slot.pool.put(link, keep_alive);
-                        }
-                    });
-                    return Ok(answer);
-                }
-                Inbound::Notification(text) => self.pass(text).await?,
-                Inbound::Request { id, method } => self.refuse(&id, &method, voice),
-            }
-        }
-    }
-
-    /// Sends the request on an idle connection or a new one. T19: a second time only where the
-    /// first provably never left, or where the request may run twice.
-    async fn send(&mut self, request: Outgoing, id: &RequestId) -> Result<(Link, Reply), Broken> {
-        let repeat = self.request.repeat;
-        let events = self.events.clone();
-        let deadline = self.deadline;
-        let slot = Arc::clone(&self.slot);
-        let sending = async move {
-            if let Some(mut link) = slot.pool.take(repeat) {
-                match exchange(&mut link, request.clone(), id, deadline).await {
-                    Ok(reply) => return Ok((link, reply)),
-                    Err(WireError::Unsent) => {}
-                    Err(WireError::Lost(_)) if repeat == Repeat::Freely => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            let (link, _) = Link::dial(&slot.endpoint, &slot.tls, deadline).await?;
-            let mut link = link.counted(&slot.connections);
-            let reply = exchange(&mut link, request, id, deadline).await?;
-            Ok((link, reply))
-        };
-        tokio::select! {
-            biased;
-            () = events.closed() => Err(Broken::Gone),
-            sent = sending => Ok(sent?),
-        }
-    }
-
-    pub(super) async fn over_events(&mut self, stream: &SseSession) -> Result<Answer, Broken> {
-        let method = Arc::clone(&self.request.method);
-        let params = self.legacy_params();
-        let id = next_id();
-        let events = self.events.clone();
-        let asked = tokio::select! {
-            biased;
-            () = events.closed() => Err(Broken::Gone),
-            asked = stream.ask(&id, &method, params.as_deref(), self.deadline) => asked.map_err(Broken::Wire),
-        };
-        let ended = match asked {
-            Ok(inbox) => self.listen(inbox).await,
-            Err(error) => Err(error),
-        };
-        if ended.is_err() {
-            stream.forget(&id);
-            let params = cancelled_params(&id);
-            let deadline = Instant::now() + SIDE_MESSAGE_WITHIN;
-            let told = stream
-                .notify(method::NOTIFICATION_CANCELLED, Some(&params), deadline)
-                .await;
-            if let Err(error) = told {
-                tracing::debug!(%error, "cancellation not sent");
-            }
-        }
-        ended
-    }
-
-    async fn listen(&mut self, mut inbox: Inbox) -> Result<Answer, Broken> {
-        let events = self.events.clone();
-        loop {
-            let received = tokio::select! {
-                biased;
-                () = events.closed() => return Err(Broken::Gone),
-                received = within(self.deadline, inbox.recv()) => received?,
-            };
-            match received {
-                Some(Ok(Inbound::Response { answer, .. })) => return Ok(answer),
-                Some(Ok(Inbound::Notification(text))) => self.pass(text).await?,
-                Some(Ok(Inbound::Request { .. })) => {}
-                Some(Err(error)) => return Err(error.into()),
-                None => return Err(WireError::Lost("the event stream ended".to_owned()).into()),
-            }
-        }
-    }
-
-    /// To the client; news of a list goes to the registry instead, which tells clients what came of
-    /// it (T15).
-    async fn pass(&mut self, notification: Arc<str>) -> Result<(), Broken> {
-        let parsed = jsonrpc::parse(notification.as_bytes());
-        let method = match &parsed {
-            Ok(Message::Notification(parsed)) => parsed.method.as_ref(),
-            _ => "",
-        };
-        match method {
-            method::NOTIFICATION_TOOLS_LIST_CHANGED => self.announcements.hear(),
-            method::NOTIFICATION_PROMPTS_LIST_CHANGED
-            | method::NOTIFICATION_RESOURCES_LIST_CHANGED => {}
             _ => {
-                let event = UpstreamEvent::Notification(Arc::clone(&notification));
-                self.emit(event).await?;
+                let request = self.post(route, body)?;
+                let sending = send(Arc::clone(&self.slot), request, &id, self.patience());
+                self.converse(sending, inbox, route).await
             }
-        }
-        Ok(())
-    }
-
-    pub(super) async fn emit(&mut self, event: UpstreamEvent) -> Result<(), Broken> {
-        if let Some(started) = self.started.take() {
-            started.send(Ok(())).map_err(|_| Broken::Gone)?;
-        }
-        match within(self.deadline, self.events.send(Ok(event))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Broken::Gone),
-            // The client does not read: the call is over, and the backend is not to blame.
-            Err(_) => Err(Broken::Failed(UpstreamError::Timeout(self.allowed))),
-        }
-    }
-
-    /// Does the session answer? Anything but a refusal of the session counts as yes: neither an
-    /// outage nor a rate limit nor a missing credential loses a session.
-    pub(super) async fn ping(&self, voice: Voice<'_>) -> bool {
-        let id = next_id();
-        let asked = async {
-            let request = outgoing::post(
-                &self.slot.endpoint,
-                voice,
-                jsonrpc::write_request(&id, method::PING, None),
-            )?;
-            let deadline = self.deadline.min(Instant::now() + SIDE_MESSAGE_WITHIN);
-            let (mut link, _) = Link::dial(&self.slot.endpoint, &self.slot.tls, deadline).await?;
-            exchange(
-                &mut link,
-                outgoing::ending(request, Last::Yes),
-                &id,
-                deadline,
-            )
-            .await
-            .map(drop)
         };
-        let asked = asked.await.map_err(|error| error.status());
-        !matches!(asked, Err(Some(400 | 404)))
-    }
-
-    fn legacy_params(&self) -> Option<String> {
-        let params = self.request.params.as_deref()?;
-        Some(meta::legacy_params(params).into_owned())
-    }
-
-    fn modern_params(&self, dialect: Dialect) -> String {
-        let capabilities = self.request.client_capabilities.as_deref().unwrap_or("{}");
-        let own = format!(r#"{{"name":"{CLIENT_NAME}","version":"{CLIENT_VERSION}"}}"#);
-        let info = self.request.client_info.as_deref().unwrap_or(&own);
-        meta::modern_params(
-            self.request.params.as_deref(),
-            dialect.version,
-            capabilities,
-            Some(info),
-        )
-    }
-
-    /// A legacy backend does not take a closed connection for a cancellation. Waits for its place:
-    /// calls bound how many there are.
-    fn tell_cancelled(&self, id: &RequestId, voice: Voice<'_>) {
-        let body = jsonrpc::write_notification(
-            method::NOTIFICATION_CANCELLED,
-            Some(&cancelled_params(id)),
-        );
-        let place = Arc::clone(&self.slot.aside).acquire_owned();
-        self.tell_aside(body, voice, place);
-    }
-
-    /// A request of the server's. Dropped where too many are being answered: nothing but the
-    /// backend's own restraint bounds how many there are.
-    fn refuse(&self, id: &RequestId, method: &str, voice: Voice<'_>) {
-        match Arc::clone(&self.slot.aside).try_acquire_owned() {
-            Ok(place) => {
-                let place = std::future::ready(Ok(place));
-                self.tell_aside(message::reply_to(id, method), voice, place);
+        drop(seat);
+        match ended {
+            Ok((answer, sent)) => {
+                self.recycle(sent);
+                Ok(answer)
             }
-            Err(_) => {
-                tracing::debug!(backend = %self.slot.id, method, "request of a server dropped");
+            Err(broken) => {
+                if broken.leaves_it_running() {
+                    self.tell_cancelled(&id, route);
+                }
+                Err(broken)
             }
         }
     }
 
-    /// Sends a message on a connection of its own, beside the call.
-    fn tell_aside(
-        &self,
-        body: Vec<u8>,
-        voice: Voice<'_>,
-        place: impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + 'static,
-    ) {
-        let Ok(request) = outgoing::post(&self.slot.endpoint, voice, body) else {
+    fn post(&self, route: Route<'_>, body: Vec<u8>) -> Result<Outgoing, WireError> {
+        let voice = match route {
+            Route::Modern(version) => Voice::Modern {
+                version,
+                method: &self.request.method,
+                name: self.request.name.as_deref(),
+            },
+            Route::Stateless(version) => Voice::Legacy {
+                version,
+                session: None,
+            },
+            Route::Session(opened) => Voice::Legacy {
+                version: opened.version,
+                session: opened.way.id(),
+            },
+        };
+        Ok(outgoing::post(&self.slot.site.endpoint, voice, body)?)
+    }
+
+    fn patience(&self) -> Patience {
+        Patience {
+            repeat: self.request.repeat,
+            connect_by: self.clock.deadline(),
+        }
+    }
+
+    /// The rest of the body is read beside the client's answer, not before it.
+    fn recycle(&self, sent: Option<Sent>) {
+        let Some(Sent::Replied(replied)) = sent else {
             return;
         };
         let slot = Arc::clone(&self.slot);
         tokio::spawn(async move {
-            let deadline = Instant::now() + SIDE_MESSAGE_WITHIN;
-            let told = async {
-                let _place = within(deadline, place).await?;
-                let (mut link, _) = Link::dial(&slot.endpoint, &slot.tls, deadline).await?;
-                tell(&mut link, outgoing::ending(request, Last::Yes), deadline).await
-            };
-            if let Err(error) = told.await {
-                tracing::debug!(backend = %slot.id, %error, "side message not sent");
+            let (mut link, reply) = *replied;
+            let keep_alive = reply.keep_alive;
+            if reply.finish().await && link.reusable(Instant::now() + SIDE_MESSAGE_WITHIN).await {
+                slot.pool.put(link, keep_alive);
             }
         });
     }
+
+    /// Our token is the id of the request.
+    fn legacy_params(&mut self, id: &RequestId) -> Option<String> {
+        let params = meta::legacy_params(self.request.params.as_deref()?);
+        self.token = progress::wanted(&params).map(|theirs| (id.to_raw().into(), theirs.into()));
+        Some(match &self.token {
+            Some((ours, _)) => progress::with_token(&params, ours).into_owned(),
+            None => params.into_owned(),
+        })
+    }
+
+    fn modern_params(&mut self, id: &RequestId, version: ProtocolVersion) -> String {
+        let request = &self.request;
+        let params = request.params.as_deref();
+        self.token = params
+            .and_then(progress::wanted)
+            .map(|theirs| (id.to_raw().into(), theirs.into()));
+        let own = format!(r#"{{"name":"{CLIENT_NAME}","version":"{CLIENT_VERSION}"}}"#);
+        let version = jsonrpc::quote(version.as_str());
+        let capabilities = request.client_capabilities.as_deref().unwrap_or("{}");
+        let info = request.client_info.as_deref().unwrap_or(&own);
+        let mut members = vec![
+            (meta::PROTOCOL_VERSION, &*version),
+            (meta::CLIENT_CAPABILITIES, capabilities),
+            (meta::CLIENT_INFO, info),
+        ];
+        if let Some(level) = &request.log_level {
+            members.push((meta::LOG_LEVEL, level));
+        }
+        if let Some((ours, _)) = &self.token {
+            members.push((meta::PROGRESS_TOKEN, ours));
+        }
+        meta::with_meta(params, &members)
+    }
+
+    /// A legacy backend does not take a closed connection for a cancellation.
+    fn tell_cancelled(&self, id: &RequestId, route: Route<'_>) {
+        let Some(side) = route.side(&self.slot.site) else {
+            return;
+        };
+        let params = format!(
+            r#"{{"requestId":{},"reason":"the client is gone"}}"#,
+            id.to_raw()
+        );
+        side.tell(jsonrpc::write_notification(
+            method::NOTIFICATION_CANCELLED,
+            Some(&params),
+        ));
+    }
+
+    /// Does the session answer? Anything but a refusal of the session counts as yes: neither an
+    /// outage nor a rate limit nor a missing credential loses a session.
+    pub(super) async fn ping(&self, opened: &Opened) -> bool {
+        let limit = Instant::now() + SIDE_MESSAGE_WITHIN;
+        let deadline = self.clock.deadline().min(limit);
+        let asked = opened.ask(&self.slot.site, method::PING, None, deadline);
+        let asked = asked.await.map_err(|error| error.status());
+        !matches!(asked, Err(Some(400 | 404)))
+    }
 }
 
-fn cancelled_params(id: &RequestId) -> String {
-    format!(
-        r#"{{"requestId":{},"reason":"the client is gone"}}"#,
-        id.to_raw()
-    )
+/// How long and how often sending is tried.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    repeat: Repeat,
+    connect_by: Instant,
+}
+
+/// Sends the request on an idle connection or a new one. T19: a second time only where the first
+/// provably never left, or where the request may run twice.
+async fn send(
+    slot: Arc<Slot>,
+    request: Outgoing,
+    id: &RequestId,
+    patience: Patience,
+) -> Result<Sent, WireError> {
+    let repeat = patience.repeat;
+    if let Some(mut link) = slot.pool.take(repeat) {
+        match exchange(&mut link, request.clone(), id, far()).await {
+            Ok(reply) => return Ok(Sent::Replied(Box::new((link, reply)))),
+            Err(WireError::Unsent) => {}
+            Err(WireError::Lost(_)) if repeat == Repeat::Freely => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let site = &slot.site;
+    let (link, _) = Link::dial(&site.endpoint, &site.tls, patience.connect_by).await?;
+    let mut link = link.counted(&slot.connections);
+    let reply = exchange(&mut link, request, id, far()).await?;
+    Ok(Sent::Replied(Box::new((link, reply))))
+}
+
+fn far() -> Instant {
+    Instant::now() + LONGEST_EXCHANGE
 }

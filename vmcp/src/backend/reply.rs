@@ -56,8 +56,22 @@ pub struct Reply {
 
 #[derive(Debug)]
 enum Format {
-    Json { declared: Option<usize> },
+    /// What has been read of the body stays here, so that reading may be interrupted.
+    Json {
+        declared: Option<usize>,
+        whole: Whole,
+    },
     Events(Box<Decoder>),
+}
+
+/// A body as far as it was read.
+#[derive(Debug, Default)]
+enum Whole {
+    #[default]
+    Nothing,
+    /// The usual case of a small body: no copy.
+    One(Bytes),
+    Many(BytesMut),
 }
 
 /// What the `Content-Type` says.
@@ -94,7 +108,7 @@ impl Reply {
         }
         let declared = text(&head.headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
         let format = match media(&head.headers) {
-            Media::Json => Format::Json { declared },
+            Media::Json => json(declared),
             Media::Events => Format::Events(Box::default()),
             Media::Absent
                 if matches!(head.status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT)
@@ -105,7 +119,7 @@ impl Reply {
                     head.status.as_u16()
                 )));
             }
-            Media::Absent => Format::Json { declared },
+            Media::Absent => json(declared),
             Media::Other(kind) => {
                 return Err(WireError::Protocol(format!(
                     "HTTP {} with {kind}, not JSON",
@@ -140,8 +154,16 @@ impl Reply {
     /// The next message; the one after `Response` does not exist.
     ///
     /// # Errors
-    /// `Protocol` for what is no MCP or ends too soon, `TooLarge`, `Timeout`.
+    /// As [`Self::next_message`], and `Timeout`.
     pub async fn next(&mut self, deadline: Instant) -> Result<Inbound, WireError> {
+        within(deadline, self.next_message()).await?
+    }
+
+    /// The next message, however long it takes. May be dropped and asked again: nothing gets lost.
+    ///
+    /// # Errors
+    /// `Protocol` for what is no MCP or ends too soon, `TooLarge`.
+    pub async fn next_message(&mut self) -> Result<Inbound, WireError> {
         loop {
             if let Some(message) = self.queue.pop_front() {
                 if let Inbound::Response { id, answer } = &message {
@@ -150,9 +172,8 @@ impl Reply {
                 return Ok(message);
             }
             match &mut self.format {
-                Format::Json { declared } => {
-                    let whole = collect(&mut self.body, *declared, self.max_bytes);
-                    let body = within(deadline, whole).await??;
+                Format::Json { declared, whole } => {
+                    let body = collect(&mut self.body, *declared, whole, self.max_bytes).await?;
                     self.queue.extend(message::read(&body)?);
                     if !self
                         .queue
@@ -170,8 +191,7 @@ impl Reply {
                         self.queue.extend(message::in_event(&event)?);
                         continue;
                     }
-                    let chunk = within(deadline, chunk(&mut self.body)).await??;
-                    let Some(chunk) = chunk else {
+                    let Some(chunk) = chunk(&mut self.body).await? else {
                         return Err(WireError::Cut(
                             "the stream ended before the answer".to_owned(),
                         ));
@@ -269,35 +289,61 @@ async fn refusal(
     }))
 }
 
+fn json(declared: Option<usize>) -> Format {
+    Format::Json {
+        declared,
+        whole: Whole::Nothing,
+    }
+}
+
 /// A whole JSON body.
 async fn collect(
     body: &mut Incoming,
     declared: Option<usize>,
+    whole: &mut Whole,
     max_bytes: usize,
 ) -> Result<Bytes, WireError> {
     if declared.is_some_and(|length| length > max_bytes) {
         return Err(too_large(max_bytes));
     }
-    let Some(first) = chunk(body).await? else {
-        return Err(WireError::Protocol("an empty body".to_owned()));
-    };
-    if declared == Some(first.len()) {
-        // The usual case of a small body: no copy. The end is read so that the connection is free.
-        return match chunk(body).await? {
-            None => Ok(first),
-            Some(_) => Err(WireError::Protocol(
-                "a body longer than declared".to_owned(),
-            )),
-        };
-    }
-    let mut whole = BytesMut::from(&first[..]);
+    // The end is read too, so that the connection is free.
     while let Some(next) = chunk(body).await? {
         if whole.len() + next.len() > max_bytes {
             return Err(too_large(max_bytes));
         }
-        whole.extend_from_slice(&next);
+        whole.push(next, declared.unwrap_or_default());
     }
-    Ok(whole.freeze())
+    match std::mem::take(whole) {
+        Whole::Nothing => Err(WireError::Protocol("an empty body".to_owned())),
+        Whole::One(one) => Ok(one),
+        Whole::Many(many) => Ok(many.freeze()),
+    }
+}
+
+impl Whole {
+    fn len(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::One(one) => one.len(),
+            Self::Many(many) => many.len(),
+        }
+    }
+
+    fn push(&mut self, next: Bytes, expected: usize) {
+        *self = match std::mem::take(self) {
+            Self::Nothing => Self::One(next),
+            Self::One(one) => {
+                let mut many = BytesMut::with_capacity(expected.max(one.len() + next.len()));
+                many.extend_from_slice(&one);
+                many.extend_from_slice(&next);
+                Self::Many(many)
+            }
+            Self::Many(mut many) => {
+                many.extend_from_slice(&next);
+                Self::Many(many)
+            }
+        };
+    }
 }
 
 fn too_large(max_bytes: usize) -> WireError {

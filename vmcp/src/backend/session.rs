@@ -1,8 +1,8 @@
 //! Upstream sessions of traffic.
 //!
-//! Owns the opening and the ending of one session at a stateful legacy backend, for one client or
-//! one lease (T12). Opened by the first call that needs it and by one only; ended exactly by
-//! whoever removes it. Never shared between owners, never used by checks.
+//! Owns the life of one session at a stateful legacy backend, for one client or one lease (T12).
+//! Opened by the first call that needs it and by one only; ended exactly by whoever removes it.
+//! Never shared between owners, never used by checks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,63 +11,67 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use vmcp_core::health::{Dialect, Wire};
-use vmcp_core::jsonrpc;
-use vmcp_core::mcp::{InitializeResult, ProtocolVersion, initialize_params, method};
+use vmcp_core::health::Dialect;
+use vmcp_core::mcp::{Era, ProtocolVersion};
 
-use super::detect::{AfterInitialize, after_initialize};
-use super::link::Link;
-use super::message::{Answer, Inbound};
-use super::outgoing::{self, Last, SessionId, Voice};
-use super::sse2024::SseSession;
-use super::tls::Trust;
-use super::wire::{WireError, exchange, next_id, tell};
-use crate::snapshot::Endpoint;
-
-/// How traffic introduces itself to a backend.
-pub const CLIENT_NAME: &str = "vmcp";
-pub const CLIENT_VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// No client stands behind a server's request yet, so none is invited.
-const CAPABILITIES: &str = "{}";
+pub use super::opening::{CLIENT_NAME, CLIENT_VERSION, OpenError, Opened, Way};
+use super::opening::{end, open};
+use super::site::Site;
 
 /// A handshake is short whatever the call's own deadline is.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
-/// Ending is a courtesy; it must not hold up a removal.
-const END_WITHIN: Duration = Duration::from_secs(2);
+/// What a session is opened with: the client's, never ours.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Terms {
+    /// Raw object.
+    pub capabilities: Arc<str>,
+    pub version: ProtocolVersion,
+}
+
+impl Terms {
+    /// A modern version cannot be offered in a handshake; the latest that can is.
+    #[must_use]
+    pub fn new(capabilities: Option<&Arc<str>>, version: ProtocolVersion) -> Self {
+        let version = match version.era() {
+            Era::Legacy => version,
+            Era::Modern => ProtocolVersion::LATEST_LEGACY,
+        };
+        Self {
+            capabilities: capabilities.map_or_else(|| "{}".into(), Arc::clone),
+            version,
+        }
+    }
+
+    /// The client can be asked something, so that somebody must listen.
+    #[must_use]
+    pub fn invites_questions(&self) -> bool {
+        let inside = self.capabilities.trim_start_matches('{');
+        !inside.trim_start().starts_with('}')
+    }
+}
 
 /// A session that is opened once, when it is first needed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Cell {
+    pub terms: Terms,
     opened: OnceCell<Opened>,
     ended: AtomicBool,
     /// The backend was told, or is being told.
     told: AtomicBool,
 }
 
-/// An open session.
-#[derive(Debug)]
-pub enum Opened {
-    /// `id` is `None` where the server turned out to keep none.
-    Http {
-        id: Option<SessionId>,
-        version: ProtocolVersion,
-    },
-    Events(SseSession),
-}
-
-/// Why there is no session.
-#[derive(Debug)]
-pub enum OpenError {
-    Wire(WireError),
-    /// An answer, and not the one that was needed.
-    Outcome(Box<vmcp_core::health::Outcome>),
-    /// The owner is gone.
-    Ended,
-}
-
 impl Cell {
+    #[must_use]
+    pub fn new(terms: &Terms) -> Arc<Self> {
+        Arc::new(Self {
+            terms: terms.clone(),
+            opened: OnceCell::new(),
+            ended: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+        })
+    }
+
     /// The session, opened if need be. Calls of one owner wait for the one that opens it; calls of
     /// others never.
     ///
@@ -76,8 +80,7 @@ impl Cell {
     /// tries again.
     pub async fn get(
         &self,
-        endpoint: &Arc<Endpoint>,
-        tls: &Trust,
+        site: &Arc<Site>,
         dialect: Dialect,
         deadline: Instant,
     ) -> Result<&Opened, OpenError> {
@@ -87,11 +90,11 @@ impl Cell {
         let deadline = deadline.min(Instant::now() + OPEN_WITHIN);
         let opened = self
             .opened
-            .get_or_try_init(|| open(endpoint, tls, dialect, deadline))
+            .get_or_try_init(|| open(site, dialect, &self.terms, deadline))
             .await?;
         // Both sides set their flag before they look at the other's, so one of them ends it.
         if self.is_ended() {
-            self.tell_once(opened, endpoint, tls).await;
+            self.tell_once(opened, site).await;
             return Err(OpenError::Ended);
         }
         Ok(opened)
@@ -112,171 +115,47 @@ impl Cell {
     /// The stream, where there is one, has not ended.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        match self.opened.get() {
-            Some(Opened::Events(stream)) => stream.is_open(),
+        match self.opened.get().map(|opened| &opened.way) {
+            Some(Way::Events(stream)) => stream.is_open(),
             _ => true,
         }
     }
 
     /// Ends the session at the backend; a failure changes nothing here (R4.3). Idempotent: the
     /// backend hears of it once.
-    pub async fn end(&self, endpoint: &Endpoint, tls: &Trust) {
+    pub async fn end(&self, site: &Site) {
         self.ended.store(true, Ordering::SeqCst);
         if let Some(opened) = self.opened.get() {
-            self.tell_once(opened, endpoint, tls).await;
+            self.tell_once(opened, site).await;
         }
     }
 
-    async fn tell_once(&self, opened: &Opened, endpoint: &Endpoint, tls: &Trust) {
+    async fn tell_once(&self, opened: &Opened, site: &Site) {
         if !self.told.swap(true, Ordering::SeqCst) {
-            end(opened, endpoint, tls).await;
+            opened.close_ear();
+            end(&opened.way, opened.version, site).await;
         }
     }
 }
 
-async fn open(
-    endpoint: &Arc<Endpoint>,
-    tls: &Trust,
-    dialect: Dialect,
-    deadline: Instant,
-) -> Result<Opened, OpenError> {
-    match dialect.wire {
-        Wire::Sse => open_events(endpoint, deadline).await,
-        Wire::StreamableHttp => open_http(endpoint, tls, deadline).await,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn open_events(endpoint: &Arc<Endpoint>, deadline: Instant) -> Result<Opened, OpenError> {
-    let stream = SseSession::open(endpoint, deadline).await?;
-    let answer = stream
-        .answer(method::INITIALIZE, Some(&params()), deadline)
-        .await;
-    initialized(&answer, endpoint)?;
-    stream
-        .notify(method::NOTIFICATION_INITIALIZED, None, deadline)
-        .await?;
-    Ok(Opened::Events(stream))
-}
+    /// Nobody need listen for a client that can be asked nothing.
+    #[test]
+    fn only_declared_capabilities_invite_questions() {
+        let terms = |raw: &str| Terms::new(Some(&raw.into()), ProtocolVersion::V2026_07_28);
 
-async fn open_http(
-    endpoint: &Arc<Endpoint>,
-    tls: &Trust,
-    deadline: Instant,
-) -> Result<Opened, OpenError> {
-    let (mut link, _) = Link::dial(endpoint, tls, deadline).await?;
-    let id = next_id();
-    let body = jsonrpc::write_request(&id, method::INITIALIZE, Some(&params()));
-    let request = outgoing::post(endpoint, Voice::Plain, body).map_err(WireError::from)?;
-    let mut session = None;
-    let answer = async {
-        let mut reply = exchange(&mut link, request, &id, deadline).await?;
-        session.clone_from(&reply.session);
-        let answer = answer_of(&mut reply, deadline).await?;
-        let free = reply.finish().await;
-        Ok((answer, free))
-    }
-    .await;
-    let (answer, free) = match answer {
-        Ok((answer, free)) => (Ok(answer), free),
-        Err(error) => (Err(error), false),
-    };
-    let opened = match initialized(&answer, endpoint) {
-        Ok(found) => Opened::Http {
-            id: session,
-            version: found.version,
-        },
-        Err(error) => {
-            // The head had named a session already: it must not stay behind (T7).
-            end(
-                &Opened::Http {
-                    id: session,
-                    version: ProtocolVersion::LATEST_LEGACY,
-                },
-                endpoint,
-                tls,
-            )
-            .await;
-            return Err(error);
+        for empty in ["{}", "{ }", "{\n}"] {
+            assert!(!terms(empty).invites_questions(), "{empty}");
         }
-    };
-    if let Opened::Http { id, version } = &opened {
-        let voice = Voice::Legacy {
-            version: *version,
-            session: id.as_ref(),
-        };
-        let body = jsonrpc::write_notification(method::NOTIFICATION_INITIALIZED, None);
-        let request = outgoing::post(endpoint, voice, body).map_err(WireError::from)?;
-        let mut link = if free {
-            link
-        } else {
-            Link::dial(endpoint, tls, deadline).await?.0
-        };
-        // Whatever the status: the call that follows shows whether the session works.
-        if let Err(error) = tell(&mut link, outgoing::ending(request, Last::Yes), deadline).await {
-            end(&opened, endpoint, tls).await;
-            return Err(error.into());
-        }
-    }
-    Ok(opened)
-}
-
-async fn answer_of(
-    reply: &mut super::reply::Reply,
-    deadline: Instant,
-) -> Result<Answer, WireError> {
-    loop {
-        if let Inbound::Response { answer, .. } = reply.next(deadline).await? {
-            return Ok(answer);
-        }
-    }
-}
-
-fn initialized(
-    answer: &Result<Answer, WireError>,
-    endpoint: &Endpoint,
-) -> Result<InitializeResult, OpenError> {
-    if let Err(error) = answer {
-        return Err(OpenError::Wire(error.clone()));
-    }
-    match after_initialize(answer, &endpoint.url) {
-        AfterInitialize::Legacy(found) => Ok(*found),
-        AfterInitialize::MaybeEvents(outcome)
-        | AfterInitialize::NotLegacy(outcome)
-        | AfterInitialize::Stop(outcome) => Err(OpenError::Outcome(Box::new(outcome))),
-    }
-}
-
-async fn end(opened: &Opened, endpoint: &Endpoint, tls: &Trust) {
-    let Opened::Http {
-        id: Some(id),
-        version,
-    } = opened
-    else {
-        // A stream ends with its connection.
-        return;
-    };
-    let deadline = Instant::now() + END_WITHIN;
-    let ended = async {
-        let request = outgoing::ending(outgoing::delete(endpoint, *version, id)?, Last::Yes);
-        let (mut link, _) = Link::dial(endpoint, tls, deadline).await?;
-        tell(&mut link, request, deadline).await
-    };
-    if let Err(error) = ended.await {
-        tracing::debug!(%error, "upstream session not ended");
-    }
-}
-
-fn params() -> String {
-    initialize_params(
-        ProtocolVersion::LATEST_LEGACY,
-        CLIENT_NAME,
-        CLIENT_VERSION,
-        CAPABILITIES,
-    )
-}
-
-impl From<WireError> for OpenError {
-    fn from(error: WireError) -> Self {
-        Self::Wire(error)
+        assert!(terms(r#"{"roots":{}}"#).invites_questions());
+        assert!(terms(r#"{ "a":1}"#).invites_questions());
+        assert_eq!(terms("{}").version, ProtocolVersion::LATEST_LEGACY);
+        assert_eq!(
+            &*Terms::new(None, ProtocolVersion::V2025_03_26).capabilities,
+            "{}"
+        );
     }
 }

@@ -5,23 +5,23 @@
 //! detaching, outside any lock, and a failure of it changes nothing (R4.3).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use vmcp_core::id::{BackendId, Generation};
-use vmcp_core::limits::{IN_FLIGHT, QUEUE, QUEUE_WAIT};
 
+use super::announce::Announcer;
+use super::bulkhead::Bulkhead;
 use super::pool::Pool;
-use super::session::Cell;
-use super::tls::Trust;
+use super::session::{Cell, Terms};
+use super::site::Site;
 use crate::gateway::port::{SessionScope, Target};
-use crate::snapshot::Endpoint;
 
 /// Idle leases kept for the next modern client; more are ended at once.
 const IDLE_LEASES: usize = 16;
@@ -35,37 +35,24 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// After calls were told to stop, they get this long to do so.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
 
-/// Messages beside calls that are on their way at once, each on a connection of its own: a backend
-/// that asks much on the streams of calls must not use up our descriptors (R4.8).
-const ASIDE: usize = 8;
-
-/// `IN_FLIGHT` for the semaphore's own type.
-const PLACES: u32 = 100;
-
 /// Everything that one generation of a backend holds open.
 #[derive(Debug)]
 pub struct Slot {
     pub id: BackendId,
     pub generation: Generation,
-    pub endpoint: Arc<Endpoint>,
-    pub tls: Trust,
+    pub site: Arc<Site>,
     pub pool: Pool,
     /// Connections for calls that are open now, idle or not.
     pub connections: Arc<AtomicU64>,
     /// Calls must stop: the backend is gone.
     pub stop: CancellationToken,
-    /// Places for messages beside calls.
-    pub aside: Arc<Semaphore>,
-    places: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    pub places: Arc<Bulkhead>,
+    /// Calls and standing streams under way, parked ones included.
+    pub under_way: TaskTracker,
+    announcer: Announcer,
     clients: Mutex<HashMap<Arc<str>, Arc<Cell>>>,
     leases: Mutex<Vec<(Arc<Cell>, Instant)>>,
 }
-
-/// Every place is taken and so is every seat in the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many calls under way")]
-pub struct Overloaded;
 
 /// What becomes of the calls under way when a slot is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,21 +63,29 @@ pub enum Running {
     StopAfter(Duration),
 }
 
+/// Who wants a session, and of which kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub scope: &'a SessionScope,
+    pub terms: &'a Terms,
+    /// Raw JSON string. A lease that was told another level is somebody else's.
+    pub level: Option<&'a Arc<str>>,
+}
+
 impl Slot {
     /// Starts the sweep of idle things, which ends with the slot.
     #[must_use]
-    pub fn start(target: &Target) -> Arc<Self> {
+    pub fn start(target: &Target, announcer: Announcer) -> Arc<Self> {
         let slot = Arc::new(Self {
             id: target.id.clone(),
             generation: target.generation,
-            endpoint: Arc::clone(&target.endpoint),
-            tls: Trust::Machine,
+            site: Site::new(&target.endpoint),
             pool: Pool::default(),
             connections: Arc::default(),
             stop: CancellationToken::new(),
-            aside: Arc::new(Semaphore::new(ASIDE)),
-            places: Arc::new(Semaphore::new(IN_FLIGHT)),
-            waiting: AtomicUsize::new(0),
+            places: Arc::default(),
+            under_way: TaskTracker::new(),
+            announcer,
             clients: Mutex::default(),
             leases: Mutex::default(),
         });
@@ -98,58 +93,55 @@ impl Slot {
         slot
     }
 
-    /// A place for one call, waiting for it briefly where the queue has room.
-    ///
-    /// # Errors
-    /// No place in time.
-    pub async fn admit(&self) -> Result<OwnedSemaphorePermit, Overloaded> {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(place);
-        }
-        let _seat = Seat::take(&self.waiting).ok_or(Overloaded)?;
-        match timeout(QUEUE_WAIT, Arc::clone(&self.places).acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(Overloaded),
-        }
-    }
-
     /// The session for a call, opened or not.
     #[must_use]
-    pub fn session(&self, scope: &SessionScope) -> Arc<Cell> {
-        match scope {
+    pub fn session(&self, wanted: Wanted<'_>) -> Arc<Cell> {
+        match wanted.scope {
             SessionScope::Client(client) => {
                 let mut clients = guard(&self.clients);
-                let cell = clients.entry(Arc::clone(client)).or_default();
+                let cell = clients
+                    .entry(Arc::clone(client))
+                    .or_insert_with(|| Cell::new(wanted.terms));
                 if !cell.is_usable() {
-                    *cell = Arc::default();
+                    *cell = Cell::new(wanted.terms);
                 }
                 Arc::clone(cell)
             }
-            SessionScope::Lease => loop {
-                match guard(&self.leases).pop() {
-                    Some((cell, _)) if cell.is_usable() => break cell,
-                    Some(_) => {}
-                    None => break Arc::default(),
-                }
-            },
+            SessionScope::Lease => self
+                .idle_lease(wanted)
+                .unwrap_or_else(|| Cell::new(wanted.terms)),
         }
+    }
+
+    /// The lease that was used last, of those that are like what is wanted.
+    fn idle_lease(&self, wanted: Wanted<'_>) -> Option<Arc<Cell>> {
+        let mut leases = guard(&self.leases);
+        leases.retain(|(cell, _)| cell.is_usable());
+        let fits = |level: Option<&Arc<str>>| {
+            leases.iter().rposition(|(cell, _)| {
+                let told = cell.peek().and_then(super::session::Opened::level);
+                cell.terms == *wanted.terms && told.as_ref() == level
+            })
+        };
+        let at = fits(wanted.level).or_else(|| wanted.level.and_then(|_| fits(None)))?;
+        Some(leases.remove(at).0)
     }
 
     /// A session in place of one that the backend forgot. Calls of the same client that noticed at
     /// the same time get the same new one; `None` where the client ended its session meanwhile, for
     /// nobody would end another.
     #[must_use]
-    pub fn renewed(&self, scope: &SessionScope, lost: &Arc<Cell>) -> Option<Arc<Cell>> {
-        match scope {
+    pub fn renewed(&self, wanted: Wanted<'_>, lost: &Arc<Cell>) -> Option<Arc<Cell>> {
+        match wanted.scope {
             SessionScope::Client(client) => {
                 let mut clients = guard(&self.clients);
                 let cell = clients.get_mut(client)?;
                 if Arc::ptr_eq(cell, lost) {
-                    *cell = Arc::default();
+                    *cell = Cell::new(wanted.terms);
                 }
                 Some(Arc::clone(cell))
             }
-            SessionScope::Lease => Some(Arc::default()),
+            SessionScope::Lease => Some(Cell::new(wanted.terms)),
         }
     }
 
@@ -169,24 +161,23 @@ impl Slot {
     pub async fn end_client(&self, client: &str) {
         let cell = guard(&self.clients).remove(client);
         if let Some(cell) = cell {
-            cell.end(&self.endpoint, &self.tls).await;
+            cell.end(&self.site).await;
         }
     }
 
     /// Closes everything. To be called after no new call can find the slot.
     pub async fn close(self: Arc<Self>, running: Running) {
         self.pool.clear();
-        let all = || Arc::clone(&self.places).acquire_many_owned(PLACES);
-        let idle = match running {
-            Running::Finish => all().await.ok(),
-            Running::StopAfter(grace) => match timeout(grace, all()).await {
-                Ok(places) => places.ok(),
-                Err(_elapsed) => {
+        self.under_way.close();
+        match running {
+            Running::Finish => self.under_way.wait().await,
+            Running::StopAfter(grace) => {
+                if timeout(grace, self.under_way.wait()).await.is_err() {
                     self.stop.cancel();
-                    timeout(STOP_WITHIN, all()).await.ok().and_then(Result::ok)
+                    let _ = timeout(STOP_WITHIN, self.under_way.wait()).await;
                 }
-            },
-        };
+            }
+        }
         self.stop.cancel();
         let clients: Vec<_> = guard(&self.clients).drain().map(|(_, cell)| cell).collect();
         let leases: Vec<_> = guard(&self.leases)
@@ -194,13 +185,15 @@ impl Slot {
             .map(|(cell, _)| cell)
             .collect();
         let cells = clients.iter().chain(&leases);
-        join_all(cells.map(|cell| cell.end(&self.endpoint, &self.tls))).await;
+        join_all(cells.map(|cell| cell.end(&self.site))).await;
         self.pool.clear();
-        drop(idle);
     }
 
     async fn sweep(&self) {
         self.pool.sweep();
+        self.site
+            .news
+            .tell(&self.announcer, &self.id, self.generation);
         let stale: Vec<_> = {
             let mut leases = guard(&self.leases);
             leases
@@ -209,12 +202,7 @@ impl Slot {
                 })
                 .collect()
         };
-        join_all(
-            stale
-                .iter()
-                .map(|(cell, _)| cell.end(&self.endpoint, &self.tls)),
-        )
-        .await;
+        join_all(stale.iter().map(|(cell, _)| cell.end(&self.site))).await;
     }
 }
 
@@ -226,25 +214,6 @@ async fn sweep(slot: Weak<Slot>) {
             Some(slot) if !slot.stop.is_cancelled() => slot.sweep().await,
             _ => return,
         }
-    }
-}
-
-/// A seat in the queue, left again by dropping.
-#[derive(Debug)]
-struct Seat<'a>(&'a AtomicUsize);
-
-impl<'a> Seat<'a> {
-    fn take(waiting: &'a AtomicUsize) -> Option<Self> {
-        let seat = Self(waiting);
-        // Taken first and looked at second: two that come at once cannot both get the last one.
-        let before = waiting.fetch_add(1, Ordering::AcqRel);
-        (before < QUEUE).then_some(seat)
-    }
-}
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

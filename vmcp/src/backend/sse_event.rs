@@ -3,6 +3,8 @@
 //! Owns the event stream format of the HTML standard ("9.2.6 Interpreting an event stream") and
 //! the limit on one event. Never looks into the data. Pure, so that hostile chunking is a test.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 
 use vmcp_core::limits::SSE_EVENT;
@@ -34,6 +36,8 @@ pub struct Decoder {
     name: String,
     data: Vec<u8>,
     has_data: bool,
+    last_id: Option<Box<str>>,
+    retry: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +77,18 @@ impl Decoder {
             }
         }
         Ok(None)
+    }
+
+    /// Where the stream may be taken up again: the `id` that was last seen, empty ones excepted.
+    #[must_use]
+    pub fn last_id(&self) -> Option<&str> {
+        self.last_id.as_deref().filter(|id| !id.is_empty())
+    }
+
+    /// How long to wait before that, if the server says.
+    #[must_use]
+    pub fn retry(&self) -> Option<Duration> {
+        self.retry
     }
 
     fn take_line(&mut self) -> Option<BytesMut> {
@@ -133,7 +149,15 @@ impl Decoder {
                 self.data.extend_from_slice(value);
                 Ok(())
             }
-            // `id` and `retry` serve resuming, which no caller here does.
+            // The standard ignores an id with a NUL in it, and a time that is no number.
+            b"id" if !value.contains(&0) => {
+                value_text(value).map(|id| self.last_id = Some(id.into()))
+            }
+            b"retry" => {
+                let millis = value_text(value)?.parse().ok();
+                self.retry = millis.map(Duration::from_millis).or(self.retry);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

@@ -132,7 +132,7 @@ impl BackendPort for Upstream {
     ) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>> {
         let inner = Arc::clone(&self.inner);
         async move {
-            let slot = inner.lock().attach(&request.target).ok_or_else(detached)?;
+            let slot = inner.attach(&request.target).ok_or_else(detached)?;
             let (events, received) = mpsc::channel(EVENT_BUFFER);
             let (started, first) = oneshot::channel();
             let (id, generation) = (request.target.id.clone(), request.target.generation);
@@ -183,6 +183,10 @@ impl BackendPort for Upstream {
 }
 
 impl Inner {
+    fn attach(&self, target: &Target) -> Option<Arc<Slot>> {
+        self.lock().attach(target, &self.announcer)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -190,7 +194,7 @@ impl Inner {
 
 impl Slots {
     /// The runtime of a target, made if there is none; `None` once it was detached.
-    fn attach(&mut self, target: &Target) -> Option<Arc<Slot>> {
+    fn attach(&mut self, target: &Target, announcer: &Announcer) -> Option<Arc<Slot>> {
         let key = (target.id.clone(), target.generation);
         if let Some(slot) = self.live.get(&key) {
             return Some(Arc::clone(slot));
@@ -198,7 +202,7 @@ impl Slots {
         if self.detached.contains(&key) {
             return None;
         }
-        let slot = Slot::start(target);
+        let slot = Slot::start(target, announcer.clone());
         self.live.insert(key, Arc::clone(&slot));
         Some(slot)
     }

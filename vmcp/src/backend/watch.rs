@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use vmcp_core::health::{Dialect, SessionMode, Wire};
-use vmcp_core::jsonrpc::{self, Message};
+use vmcp_core::jsonrpc;
 use vmcp_core::mcp::{Era, ProtocolVersion, meta, method};
 
 use super::conversation::{MODERN_CAPABILITIES, client_info};
@@ -21,7 +21,8 @@ use super::link::Link;
 use super::message::{self, Inbound};
 use super::outgoing::{self, Voice};
 use super::reply::chunk;
-use super::session::{Cell, OpenError, Opened};
+use super::session::{Cell, OpenError, Terms};
+use super::site::Site;
 use super::sse_event::Decoder;
 use super::tls::Trust;
 use super::wire::{WireError, exchange, exchange_stream, next_id, within};
@@ -34,7 +35,7 @@ const OPEN_WITHIN: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(300);
 
 /// What a modern server is asked to tell.
-const INTEREST: &str = r#"{"notifications":{"toolsListChanged":true}}"#;
+const INTEREST: &str = r#"{"notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true}}"#;
 
 /// How a watch stream ended, which says whether another is worth asking for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +85,10 @@ pub async fn follow(
     let ended = match dialect.era {
         Era::Modern => modern(&endpoint, &tls, dialect.version, &changed, &cancel).await,
         Era::Legacy => {
-            let session = Cell::default();
-            let ended = legacy(&endpoint, &tls, &session, dialect, &changed, &cancel).await;
-            session.end(&endpoint, &tls).await;
+            let site = Site::new(&endpoint);
+            let session = Cell::new(&Terms::new(None, ProtocolVersion::LATEST_LEGACY));
+            let ended = legacy(&site, &session, dialect, &changed, &cancel).await;
+            session.end(&site).await;
             ended
         }
     };
@@ -106,32 +108,27 @@ const fn is_final(status: u16) -> bool {
 }
 
 async fn legacy(
-    endpoint: &Arc<Endpoint>,
-    tls: &Trust,
+    site: &Arc<Site>,
     session: &Cell,
     dialect: Dialect,
     changed: &OnChange,
     cancel: &CancellationToken,
 ) -> Result<(), WireError> {
     let deadline = Instant::now() + OPEN_WITHIN;
-    let opened = match session.get(endpoint, tls, dialect, deadline).await {
+    let opened = match session.get(site, dialect, deadline).await {
         Ok(opened) => opened,
         Err(OpenError::Wire(error)) => return Err(error),
         Err(OpenError::Outcome(_) | OpenError::Ended) => return Ok(()),
     };
-    let Opened::Http {
-        id: Some(id),
-        version,
-    } = opened
-    else {
+    let Some(id) = opened.way.id() else {
         return Ok(());
     };
     let voice = Voice::Legacy {
-        version: *version,
+        version: opened.version,
         session: Some(id),
     };
-    let (mut link, _) = Link::dial(endpoint, tls, deadline).await?;
-    let request = outgoing::listen(endpoint, voice)?;
+    let (mut link, _) = Link::dial(&site.endpoint, &site.tls, deadline).await?;
+    let request = outgoing::listen(&site.endpoint, voice, None)?;
     let mut body = exchange_stream(&mut link, request, deadline).await?;
     let mut decoder = Decoder::default();
     loop {
@@ -191,9 +188,7 @@ fn hear(inbound: &Inbound, changed: &OnChange) {
     let Inbound::Notification(raw) = inbound else {
         return;
     };
-    if let Ok(Message::Notification(notification)) = jsonrpc::parse(raw.as_bytes())
-        && notification.method == method::NOTIFICATION_TOOLS_LIST_CHANGED
-    {
+    if message::changes_a_list(raw) {
         changed.announce();
     }
 }

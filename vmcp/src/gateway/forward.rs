@@ -130,6 +130,7 @@ impl Gateway {
             log_level: caller.log_level.clone(),
             param_headers: Vec::new(),
             repeat: way.repeat,
+            principal: None,
         };
         let dialect = way.view.dialect.as_ref();
         Ok(Forward {

@@ -71,7 +71,11 @@ pub struct UpstreamRequest {
     /// `Mcp-Param-*` headers for a modern backend, values encoded.
     pub param_headers: Vec<(Box<str>, Box<str>)>,
     pub repeat: Repeat,
-    /// The whole call, body included.
+    /// Who asks, for the bound on what one of them may have under way. An anonymous client counts
+    /// as its session; without one it is bounded with all others only.
+    pub principal: Option<Arc<str>>,
+    /// The whole call, body included, but for the time that a request of the backend's waits for its
+    /// answer.
     pub deadline: Instant,
 }
 
@@ -106,6 +110,12 @@ impl Answerer {
     pub fn new() -> (Self, oneshot::Receiver<Result<Arc<str>, RpcError>>) {
         let (sender, receiver) = oneshot::channel();
         (Self(sender), receiver)
+    }
+
+    /// Resolves when nobody waits for the answer any more: the backend took its question back, or
+    /// the call is over.
+    pub async fn withdrawn(&mut self) {
+        self.0.closed().await;
     }
 
     /// The raw `result`, or the client's error. Nobody may wait any more; then nothing happens.

@@ -1,0 +1,117 @@
+//! A call during which the server asks its client.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use super::call::{Call, Rpc};
+use super::engine::{Engine, STREAM_QUEUE};
+use super::framing::{self, Piece};
+use super::reply::{Message, Reply};
+use super::script::{Era, Script};
+use super::tool::{Behaviour, Over, Question};
+
+/// Questions that wait for an answer, by raw id.
+#[derive(Debug, Default)]
+pub(super) struct Asked(Mutex<HashMap<String, oneshot::Sender<String>>>);
+
+impl Asked {
+    fn ask(&self) -> (String, oneshot::Receiver<String>) {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = format!("\"ask-{}\"", NEXT.fetch_add(1, Ordering::Relaxed));
+        let (sender, answer) = oneshot::channel();
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(id.clone(), sender);
+        (id, answer)
+    }
+
+    /// Takes a message of the client's that may be an answer.
+    pub(super) fn answered(&self, call: &Call, rpc: &Rpc) {
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = rpc.id.as_ref().and_then(|id| asked.remove(id)) {
+            let body = String::from_utf8_lossy(&call.body).into_owned();
+            let _gone = waiting.send(body);
+        }
+    }
+}
+
+/// The reply to a call of a tool that asks; `None` for any other.
+pub(super) async fn reply(
+    engine: &Arc<Engine>,
+    script: &Script,
+    call: &Call,
+    rpc: &Rpc,
+) -> Option<Reply> {
+    if rpc.method.is_none() {
+        engine.asked().answered(call, rpc);
+        return None;
+    }
+    let name = call.tool_name()?;
+    let tool = script.tools.iter().find(|tool| tool.name == name)?;
+    let Behaviour::Ask(question) = &tool.behaviour else {
+        return None;
+    };
+    let (id, answer) = engine.asked().ask();
+    let asks = text(&id, question);
+    let (sender, pieces) = mpsc::channel(STREAM_QUEUE);
+    if script.era == Era::Sse2024 {
+        let stream = engine.sessions().stream(call.session()?)?;
+        let request = Request::of(rpc);
+        tokio::spawn(async move {
+            let _sent = stream.send(Piece::Data(framing::event(&asks))).await;
+            let _sent = stream
+                .send(Piece::Data(request.answered(answer).await))
+                .await;
+        });
+        return Some(super::reply::Plain::text(202, "Accepted").into());
+    }
+    match question.over {
+        Over::Call => {
+            let request = Request::of(rpc);
+            tokio::spawn(async move {
+                let _sent = sender.send(Piece::Data(framing::event(&asks))).await;
+                let _sent = sender
+                    .send(Piece::Data(request.answered(answer).await))
+                    .await;
+            });
+            Some(Reply::Stream {
+                pieces,
+                guard: None,
+            })
+        }
+        Over::Session => {
+            engine.say(call.session()?, &asks);
+            let members = super::tool::text(&answer.await.unwrap_or_default());
+            Some(Message::result(rpc, format!("{{{members}}}")).into())
+        }
+    }
+}
+
+fn text(id: &str, question: &Question) -> String {
+    let (method, params) = (Value::from(question.method.as_str()), &question.params);
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params}}}"#)
+}
+
+struct Request {
+    id: String,
+}
+
+impl Request {
+    fn of(rpc: &Rpc) -> Self {
+        Self {
+            id: rpc.id_raw().to_owned(),
+        }
+    }
+
+    /// The event that ends the call.
+    async fn answered(self, answer: oneshot::Receiver<String>) -> String {
+        let members = super::tool::text(&answer.await.unwrap_or_default());
+        let id = self.id;
+        framing::event(&format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"result":{{{members}}}}}"#
+        ))
+    }
+}
