@@ -106,6 +106,8 @@ pub const ASIDE: usize = 8;
 /// The stream that a session listens on is awaited this long before its first call; most servers
 /// drop a question that nobody listens for.
 pub const EAR_OPEN: Duration = Duration::from_secs(1);
+/// Messages of one 2024-11-05 client that are being worked on.
+pub const EVENTS_IN_FLIGHT: usize = IN_FLIGHT;
 /// Messages of one JSON-RPC batch, where 2025-03-26 was negotiated.
 pub const BATCH: usize = 100;
 /// Redirects that are followed: none, they would carry credentials elsewhere.
@@ -117,6 +119,8 @@ pub const CATALOG_PAGES: usize = 100;
 pub const CATALOG_ENTRIES: usize = 10_000;
 /// Description of one entry.
 pub const DESCRIPTION: usize = 64 * KIB;
+/// `metadata.name` of a backend, as its schema bounds it.
+pub const BACKEND_NAME: usize = 40;
 /// Exposed names above this draw a warning: the commonest client limit.
 pub const NAME_WARN: usize = 64;
 /// Exposed names above this are hidden: the specification's limit.

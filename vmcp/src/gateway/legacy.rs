@@ -136,21 +136,29 @@ impl Gateway {
     }
 
     fn initialize(&self, request: &Request<'_>) -> Answer {
+        let opened = self.negotiate(request).and_then(|claims| {
+            let opened = self.sessions.open(claims, unix_now());
+            opened.map_err(|error| Answer::error(200, &request.id, &no_session(error)))
+        });
+        match opened {
+            Ok(session) => self.initialized(request, &session),
+            Err(answer) => answer,
+        }
+    }
+
+    /// What a session of this client is to be.
+    pub(super) fn negotiate(&self, request: &Request<'_>) -> Result<SessionClaims, Answer> {
         let params = request.params.map_or("{}", RawValue::get);
-        let params: InitializeParams<'_> = match serde_json::from_str(params) {
-            Ok(params) => params,
-            Err(error) => {
-                let text = format!("initialize: {error}");
-                return Answer::error(200, &request.id, &RpcError::new(code::INVALID_PARAMS, text));
-            }
-        };
+        let params: InitializeParams<'_> = serde_json::from_str(params).map_err(|error| {
+            let text = format!("initialize: {error}");
+            Answer::error(200, &request.id, &RpcError::new(code::INVALID_PARAMS, text))
+        })?;
         let version = ProtocolVersion::parse(&params.protocol_version)
             .filter(|version| version.era() == Era::Legacy)
             .unwrap_or(ProtocolVersion::LATEST_LEGACY);
-        let snapshot = self.snapshots.load();
         let now = unix_now();
-        let claims = SessionClaims {
-            virtual_uid: snapshot.uid.to_string(),
+        Ok(SessionClaims {
+            virtual_uid: self.snapshots.current.load().uid.to_string(),
             client_info_raw: params.client_info.map(|raw| raw.get().to_owned()),
             client_capabilities_raw: params.capabilities.map(|raw| raw.get().to_owned()),
             protocol_version: version,
@@ -158,13 +166,15 @@ impl Gateway {
             expires: now + limits::SESSION_MAX_AGE.as_secs(),
             owner: self.owner().clone(),
             ..SessionClaims::default()
-        };
-        let session = match self.sessions.open(claims, now) {
-            Ok(session) => session,
-            Err(error) => return Answer::error(200, &request.id, &no_session(error)),
-        };
+        })
+    }
+
+    /// The answer to the client that opened this session.
+    pub(super) fn initialized(&self, request: &Request<'_>, session: &Live) -> Answer {
         self.meter.sessions(self.sessions.count());
-        let result = initialize_result(version, &server_info(&snapshot.name), CAPABILITIES);
+        let info = server_info(&self.snapshots.current.load().name);
+        let version = session.claims.protocol_version;
+        let result = initialize_result(version, &info, CAPABILITIES);
         match Answer::result(&request.id, &result) {
             Answer::Json { status, body, .. } => Answer::Json {
                 status,
@@ -222,7 +232,7 @@ fn check_version(facts: &Facts, id: &RequestId) -> Result<(), Answer> {
     }
 }
 
-fn no_session(error: SessionError) -> RpcError {
+pub(super) fn no_session(error: SessionError) -> RpcError {
     let code = match error {
         SessionError::TooLarge => code::INVALID_PARAMS,
         SessionError::TooMany | SessionError::Seal(_) => code::INTERNAL_ERROR,

@@ -44,9 +44,18 @@ pub enum EndpointPath {
     Backend(BackendName),
 }
 
-/// One whole JSON-RPC message on a stream.
+/// What an event is, as its `event` field says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    Message,
+    /// Where a 2024-11-05 client sends its messages.
+    Endpoint,
+}
+
+/// One whole JSON-RPC message on a stream. Without data it only primes the client with an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerEvent {
+    pub kind: EventKind,
     /// For `Last-Event-ID`; only streams that can be resumed have them.
     pub id: Option<Box<str>>,
     pub data: Bytes,
@@ -54,7 +63,11 @@ pub struct ServerEvent {
 
 impl From<Bytes> for ServerEvent {
     fn from(data: Bytes) -> Self {
-        Self { id: None, data }
+        Self {
+            kind: EventKind::Message,
+            id: None,
+            data,
+        }
     }
 }
 

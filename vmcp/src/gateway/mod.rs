@@ -15,7 +15,9 @@ pub mod seal;
 pub mod session;
 
 mod adapt;
+mod batch;
 mod departure;
+mod events2024;
 mod failure;
 mod forward;
 mod get;
@@ -33,11 +35,12 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
-use vmcp_core::jsonrpc::{self, Message, RequestId};
+use vmcp_core::jsonrpc::{self, Message, ParseError, RequestId};
 use vmcp_core::session::Owner;
 
 use crate::snapshot::SnapshotReader;
 
+use events2024::Lines;
 use message::{Answer, Facts};
 use meter::RequestMeter;
 use port::BackendPort;
@@ -56,6 +59,8 @@ pub struct Gateway {
     snapshots: SnapshotReader,
     port: Arc<dyn BackendPort>,
     sessions: Sessions,
+    /// Streams of 2024-11-05 clients.
+    lines: Lines,
     meter: Arc<dyn RequestMeter>,
     /// Cancelled when the process stops: ends the streams that would otherwise never end.
     stopping: CancellationToken,
@@ -74,6 +79,7 @@ impl Gateway {
             snapshots,
             port,
             sessions,
+            lines: Lines::default(),
             meter,
             stopping,
         }
@@ -100,6 +106,7 @@ impl Gateway {
     pub async fn post(&self, facts: &Facts, body: &Bytes) -> Answer {
         let message = match jsonrpc::parse(body) {
             Ok(message) => message,
+            Err(ParseError::Batch) => return self.batch(facts, body).await,
             Err(error) => return Answer::error(400, &RequestId::Null, &error.to_rpc_error()),
         };
         if modern::claims(facts, &message) {
@@ -128,6 +135,7 @@ impl Gateway {
                 () = self.stopping.cancelled() => return,
                 () = tokio::time::sleep(SWEEP_EVERY) => {}
             }
+            self.lines.sweep();
             let gone = futures::stream::iter(self.sessions.sweep(unix_now()));
             gone.for_each_concurrent(ENDING, |id| async move {
                 // A client that came back meanwhile has its upstream sessions still.

@@ -16,10 +16,10 @@ use futures::Stream;
 use tokio::time::Instant;
 
 use vmcp_core::mcp::ProtocolVersion;
-use vmcp_core::replay::{Log, Next, Reading, ResumeError};
+use vmcp_core::replay::{Keeps, Log, Next, Reading, ResumeError};
 use vmcp_core::time::Tick;
 
-use super::message::{Messages, ServerEvent};
+use super::message::{EventKind, Messages, ServerEvent};
 
 /// All streams of one session.
 #[derive(Debug)]
@@ -68,11 +68,16 @@ impl Outbox {
     /// For a client of this revision.
     #[must_use]
     pub fn new(version: ProtocolVersion) -> Self {
+        let keeps = if version == ProtocolVersion::V2024_11_05 {
+            Keeps::Unread
+        } else {
+            Keeps::Read
+        };
         Self {
             priming: version >= ProtocolVersion::V2025_11_25,
             origin: Instant::now(),
             state: Mutex::new(State {
-                log: Log::new(log_id()),
+                log: Log::new(log_id(), keeps),
                 waiting: HashMap::new(),
                 standing: None,
                 closed: false,
@@ -209,6 +214,11 @@ impl StreamWriter {
         let now = self.outbox.now();
         self.outbox.lock().push(self.stream, message, now)
     }
+
+    /// Cuts off a reader that has not read for long. To be called now and then.
+    pub(super) fn sweep(&self) {
+        self.outbox.sweep();
+    }
 }
 
 impl Drop for StreamWriter {
@@ -238,6 +248,7 @@ impl Stream for Reader {
         let mut state = self.outbox.lock();
         match state.log.next(self.reading) {
             Next::Event(id, data) => Poll::Ready(Some(ServerEvent {
+                kind: EventKind::Message,
                 id: Some(id.to_string().into()),
                 data,
             })),

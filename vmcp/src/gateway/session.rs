@@ -99,12 +99,44 @@ impl Sessions {
         if lock(&self.live).len() >= limits::MAX_SESSIONS {
             return Err(SessionError::TooMany);
         }
+        let id = self.mint(&claims)?;
+        Ok(self.revive(id, claims, now))
+    }
+
+    /// An id for the claims, with nothing behind it yet.
+    ///
+    /// # Errors
+    /// When the claims are too large to carry.
+    pub(super) fn mint(&self, claims: &SessionClaims) -> Result<Arc<str>, SessionError> {
         let plain = claims.encode();
         if plain.len() > limits::SESSION_CLAIMS {
             return Err(SessionError::TooLarge);
         }
-        let id: Arc<str> = self.sealer.seal(Purpose::Session, &plain)?.into();
-        Ok(self.revive(id, claims, now))
+        Ok(self.sealer.seal(Purpose::Session, &plain)?.into())
+    }
+
+    /// Brings an id to life with claims that its client has made since it was minted.
+    ///
+    /// # Errors
+    /// When there are too many sessions already.
+    pub(super) fn begin(
+        &self,
+        id: Arc<str>,
+        claims: SessionClaims,
+        now: u64,
+    ) -> Result<Arc<Live>, SessionError> {
+        let mut live = lock(&self.live);
+        if live.len() >= limits::MAX_SESSIONS {
+            return Err(SessionError::TooMany);
+        }
+        let session = Arc::new(Live::new(Arc::clone(&id), claims, now));
+        live.insert(id, Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// The session, if it has state here. Does not count as use.
+    pub(super) fn live(&self, id: &str) -> Option<Arc<Live>> {
+        lock(&self.live).get(id).cloned()
     }
 
     /// The session behind an id, brought back to life if it was idle. `None` for an id that is not

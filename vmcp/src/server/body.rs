@@ -16,7 +16,7 @@ use vmcp_core::limits;
 
 use super::phase_io::ServingGuard;
 use super::relayed::Relayed;
-use crate::gateway::message::{Messages, ServerEvent};
+use crate::gateway::message::{EventKind, Messages, ServerEvent};
 use crate::peer::PeerBody;
 
 /// Why a request body was not taken.
@@ -189,7 +189,10 @@ pub(super) fn frame(event: &ServerEvent) -> Bytes {
         out.put_slice(retry.as_bytes());
         return out.freeze();
     }
-    out.put_slice(b"event: message\n");
+    out.put_slice(match event.kind {
+        EventKind::Message => b"event: message\n",
+        EventKind::Endpoint => b"event: endpoint\n",
+    });
     for line in message.split(|byte| matches!(byte, b'\n' | b'\r')) {
         if line.is_empty() {
             continue;
@@ -227,6 +230,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_of_several_lines_is_one_event() {
         let message = ServerEvent {
+            kind: EventKind::Message,
             id: Some("1-7".into()),
             data: Bytes::from_static(b"{\"a\":\n1}"),
         };
@@ -245,6 +249,7 @@ mod tests {
     #[tokio::test]
     async fn an_event_without_data_primes_the_client() {
         let message = ServerEvent {
+            kind: EventKind::Message,
             id: Some("1-7".into()),
             data: Bytes::new(),
         };

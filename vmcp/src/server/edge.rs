@@ -10,33 +10,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
-use hyper::header::{
-    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW,
-    CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
-};
-use hyper::http::request::Parts;
+use hyper::header::{HeaderMap, ORIGIN};
 use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode};
 use tracing::debug;
 
-use vmcp_core::jsonrpc::{self, RequestId, RpcError};
-use vmcp_core::mcp::error::code;
-use vmcp_core::mcp::header;
-
+use super::answer::{empty, moved, not_allowed, refuse, relayed, write};
 use super::body::{self, BodyError, Reply};
+use super::cors;
+use super::endpoint::Endpoint;
+use super::facts::{self, Wanted, text};
 use super::guard;
 use super::phase_io::{Serving, ServingGuard};
-use super::relay::{self, Hop, Passing, Placement, Relay};
+use super::relay::{Hop, Passing, Placement, Relay};
 use crate::gateway::Gateway;
-use crate::gateway::message::{Accepts, Answer, EndpointPath, Facts};
-use crate::peer::PeerBody;
-
-const ENDPOINT: &str = "/mcp";
-const METHODS: &str = "GET, POST, DELETE, OPTIONS";
-const REQUEST_HEADERS: &str = "authorization, content-type, last-event-id, mcp-method, mcp-name, \
-    mcp-protocol-version, mcp-session-id";
-const EXPOSED_HEADERS: &str = "mcp-session-id, www-authenticate";
+use crate::gateway::message::{Answer, Facts};
 
 /// Serves the requests of one connection.
 #[derive(Clone, Debug)]
@@ -94,13 +82,7 @@ impl Edge {
         if let Some(origin) = origin
             && response.status() != StatusCode::FORBIDDEN
         {
-            let headers = response.headers_mut();
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(VARY, HeaderValue::from_static("origin"));
-            headers.insert(
-                ACCESS_CONTROL_EXPOSE_HEADERS,
-                HeaderValue::from_static(EXPOSED_HEADERS),
-            );
+            cors::expose(origin, response.headers_mut());
         }
         response
     }
@@ -121,86 +103,65 @@ impl Edge {
     }
 
     async fn route(&self, request: Request<Incoming>, guard: ServingGuard) -> Response<Reply> {
-        if request.uri().path() != ENDPOINT {
-            let text = format!("no such path: the endpoint is {ENDPOINT}");
+        let Some(endpoint) = Endpoint::parse(request.uri().path()) else {
+            let text = format!("no such path: there are {}", Endpoint::PATHS);
             return refuse(StatusCode::NOT_FOUND, &text, guard);
+        };
+        if request.method() == Method::OPTIONS {
+            let mut response = empty(StatusCode::NO_CONTENT, guard);
+            let answer = response.headers_mut();
+            cors::preflight(request.headers(), endpoint.methods(), answer);
+            return response;
         }
-        let facts = facts(request.headers());
-        match *request.method() {
-            Method::POST => self.post(request, facts, guard).await,
-            Method::GET | Method::DELETE => {
-                let (head, _) = request.into_parts();
-                self.placed(&head, &facts, &Bytes::new(), guard).await
-            }
-            Method::OPTIONS => preflight(guard),
-            _ => {
-                let mut response =
-                    refuse(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", guard);
-                response
-                    .headers_mut()
-                    .insert(ALLOW, HeaderValue::from_static(METHODS));
-                response
-            }
-        }
-    }
-
-    async fn post(
-        &self,
-        request: Request<Incoming>,
-        facts: Facts,
-        guard: ServingGuard,
-    ) -> Response<Reply> {
-        if !is_json(request.headers()) {
-            let text = "header Content-Type must be application/json";
-            return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text, guard);
+        let wanted = Wanted::of(request.headers());
+        let facts = facts::facts(request.headers(), request.uri(), &endpoint, wanted);
+        if let Err(refused) = endpoint.check(request.method(), &facts) {
+            return not_allowed(refused, guard);
         }
         let (head, body) = request.into_parts();
-        match body::read(body).await {
-            Ok(body) => self.placed(&head, &facts, &body, guard).await,
-            Err(BodyError::TooLarge) => refuse(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "request body over 4 MiB",
-                guard,
-            ),
-            Err(BodyError::TooSlow) => refuse(
-                StatusCode::REQUEST_TIMEOUT,
-                "request body took over 30 s",
-                guard,
-            ),
-            Err(BodyError::Broken) => {
-                refuse(StatusCode::BAD_REQUEST, "request body broke off", guard)
-            }
-        }
-    }
-}
-
-impl Edge {
-    /// Serves a request here, or has it served by the replica that it belongs to.
-    async fn placed(
-        &self,
-        head: &Parts,
-        facts: &Facts,
-        body: &Bytes,
-        guard: ServingGuard,
-    ) -> Response<Reply> {
-        let passing = Passing { head, facts, body };
+        let body = match head.method {
+            Method::POST => match admit_body(&head.headers, body, wanted).await {
+                Ok(body) => body,
+                Err((status, text)) => return refuse(status, text, guard),
+            },
+            _ => Bytes::new(),
+        };
+        let passing = Passing {
+            head: &head,
+            facts: &facts,
+            body: &body,
+        };
         // Holds the session here until the answer is made.
         let _held = match self.relay.place(&passing, self.hop).await {
             Placement::Here(held) => held,
             Placement::Served(response) => return relayed(*response, &passing, guard),
             Placement::Moved(pod) => return moved(&pod, guard),
-            Placement::Lost(answer) => return write(answer, guard),
+            Placement::Lost(answer) => return write(answer, wanted, guard),
         };
-        match head.method {
-            Method::GET => write(self.gateway.get(facts), guard),
-            Method::DELETE => {
+        let answer = self.dispatch(&endpoint, &head.method, &facts, &body).await;
+        write(answer, wanted, guard)
+    }
+
+    /// What the gateway says to a request that can be served.
+    async fn dispatch(
+        &self,
+        endpoint: &Endpoint,
+        method: &Method,
+        facts: &Facts,
+        body: &Bytes,
+    ) -> Answer {
+        match (endpoint, method) {
+            (Endpoint::Events, _) => self.gateway.events(),
+            (Endpoint::Messages, _) => self.gateway.message(facts, body),
+            (Endpoint::Mcp(_), &Method::GET) => self.gateway.get(facts),
+            (Endpoint::Mcp(_), &Method::DELETE) => {
                 let answer = self.gateway.delete(facts).await;
                 if let (false, Some(id)) = (answer.is_error(), &facts.session) {
                     self.relay.buried(id);
                 }
-                write(answer, guard)
+                answer
             }
-            _ => write(self.gateway.post(facts, body).await, guard),
+            (Endpoint::Mcp(_), _) => self.gateway.post(facts, body).await,
         }
     }
 }
@@ -216,151 +177,23 @@ impl Service<Request<Incoming>> for Edge {
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn facts(headers: &HeaderMap) -> Facts {
-    let owned = |name| text(headers, name).map(Box::from);
-    let accept = headers.get_all(ACCEPT);
-    let mut accepts = accept
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .peekable();
-    // No Accept at all means that everything is welcome.
-    let events = accepts.peek().is_none()
-        || accepts.any(|value| value.contains("text/event-stream") || value.contains("*/*"));
-    Facts {
-        session: owned(header::MCP_SESSION_ID),
-        protocol_version: owned(header::MCP_PROTOCOL_VERSION),
-        method: owned(header::MCP_METHOD),
-        name: owned(header::MCP_NAME),
-        accepts: if events {
-            Accepts::JsonOrEvents
-        } else {
-            Accepts::JsonOnly
-        },
-        last_event_id: owned(header::LAST_EVENT_ID),
-        param_headers: param_headers(headers),
-        path: EndpointPath::All,
+/// The body of a POST, where its headers allow one.
+async fn admit_body(
+    headers: &HeaderMap,
+    body: Incoming,
+    wanted: Wanted,
+) -> Result<Bytes, (StatusCode, &'static str)> {
+    if !facts::is_json(headers) {
+        let text = "header Content-Type must be application/json";
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
-}
-
-/// Arguments that a modern client repeats in headers.
-fn param_headers(headers: &HeaderMap) -> Vec<(Box<str>, Box<str>)> {
-    let params = headers.iter().filter_map(|(name, value)| {
-        let name = name.as_str();
-        let value = value.to_str().ok()?;
-        name.starts_with(header::MCP_PARAM_PREFIX)
-            .then(|| (name.into(), value.into()))
-    });
-    params.collect()
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let essence = |value: &str| {
-        let essence = value.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/json")
-    };
-    text(headers, "content-type").is_some_and(essence)
-}
-
-fn write(answer: Answer, guard: ServingGuard) -> Response<Reply> {
-    match answer {
-        Answer::Json {
-            status,
-            body,
-            session,
-        } => {
-            let mut response = json(status_code(status), body, guard);
-            if let Some(id) = session.and_then(|id| HeaderValue::from_str(&id).ok()) {
-                let name = HeaderName::from_static("mcp-session-id");
-                response.headers_mut().insert(name, id);
-            }
-            response
-        }
-        Answer::Error { status, body } => json(status_code(status), body, guard),
-        Answer::Empty { status } => {
-            let mut response = Response::new(Reply::whole(Bytes::new(), guard));
-            *response.status_mut() = status_code(status);
-            response
-        }
-        Answer::Events(messages) => {
-            let mut response = Response::new(Reply::events(messages, guard));
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-            headers.insert(
-                CACHE_CONTROL,
-                HeaderValue::from_static("no-cache, no-transform"),
-            );
-            let buffering = HeaderName::from_static("x-accel-buffering");
-            headers.insert(buffering, HeaderValue::from_static("no"));
-            response
-        }
+    if wanted == Wanted::Nothing {
+        let text = "header Accept must allow application/json or text/event-stream";
+        return Err((StatusCode::NOT_ACCEPTABLE, text));
     }
-}
-
-/// The answer of another replica, as it came.
-fn relayed(
-    response: Response<PeerBody>,
-    request: &Passing<'_>,
-    guard: ServingGuard,
-) -> Response<Reply> {
-    let (mut head, body) = response.into_parts();
-    relay::strip(&mut head.headers);
-    let events = head.headers.get(CONTENT_TYPE);
-    let events = events.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-    let mend = relay::request_id_of(request)
-        .filter(|_| events)
-        .map(|id| jsonrpc::write_error(&id, &relay::replica_lost(request.facts)).into());
-    Response::from_parts(head, Reply::relayed(body, mend, guard))
-}
-
-/// For the replica that asked: the session is there.
-fn moved(pod: &str, guard: ServingGuard) -> Response<Reply> {
-    let mut response = Response::new(Reply::whole(Bytes::new(), guard));
-    *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
-    if let Ok(pod) = HeaderValue::from_str(pod) {
-        response.headers_mut().insert(relay::MOVED, pod);
-    }
-    response
-}
-
-fn status_code(status: u16) -> StatusCode {
-    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-}
-
-fn json(status: StatusCode, body: Bytes, guard: ServingGuard) -> Response<Reply> {
-    let mut response = Response::new(Reply::whole(body, guard));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-/// A refusal of the edge, as JSON-RPC so that every client can show the text.
-fn refuse(status: StatusCode, text: &str, guard: ServingGuard) -> Response<Reply> {
-    let error = RpcError::new(code::INVALID_REQUEST, text);
-    json(
-        status,
-        jsonrpc::write_error(&RequestId::Null, &error).into(),
-        guard,
-    )
-}
-
-fn preflight(guard: ServingGuard) -> Response<Reply> {
-    let mut response = Response::new(Reply::whole(Bytes::new(), guard));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static(METHODS),
-    );
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static(REQUEST_HEADERS),
-    );
-    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-    response
+    body::read(body).await.map_err(|error| match error {
+        BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "request body over 4 MiB"),
+        BodyError::TooSlow => (StatusCode::REQUEST_TIMEOUT, "request body took over 30 s"),
+        BodyError::Broken => (StatusCode::BAD_REQUEST, "request body broke off"),
+    })
 }

@@ -6,8 +6,12 @@
 
 pub mod guard;
 
+mod answer;
 mod body;
+mod cors;
 mod edge;
+mod endpoint;
+mod facts;
 mod handover;
 mod peer_edge;
 mod phase_io;

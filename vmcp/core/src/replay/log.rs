@@ -21,6 +21,16 @@ pub struct Log<T> {
     next_stream: u64,
     next_epoch: u64,
     streams: BTreeMap<u64, Stream<T>>,
+    keeps: Keeps,
+}
+
+/// What becomes of an event that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// Kept for a client that comes back.
+    Read,
+    /// Dropped: these clients cannot come back.
+    Unread,
 }
 
 /// One reader of one stream. At most one is current; the others are told that it ended.
@@ -43,9 +53,10 @@ pub enum Next<T> {
 impl<T: Clone> Log<T> {
     /// `id` must differ from that of every other log of the same session.
     #[must_use]
-    pub const fn new(id: u64) -> Self {
+    pub const fn new(id: u64, keeps: Keeps) -> Self {
         Self {
             id,
+            keeps,
             next_stream: 0,
             next_epoch: 0,
             streams: BTreeMap::new(),
@@ -108,6 +119,9 @@ impl<T: Clone> Log<T> {
             stream: reading.stream,
             seq,
         };
+        if self.keeps == Keeps::Unread {
+            stream.drop_first();
+        }
         self.fit();
         Next::Event(id, item)
     }

@@ -9,7 +9,7 @@ mod log;
 mod stream;
 
 pub use event_id::EventId;
-pub use log::{Log, Next, Reading};
+pub use log::{Keeps, Log, Next, Reading};
 
 /// Why a stream does not go on behind an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

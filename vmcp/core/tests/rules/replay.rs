@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use vmcp_core::limits;
-use vmcp_core::replay::{EventId, Log, Next, Reading, ResumeError};
+use vmcp_core::replay::{EventId, Keeps, Log, Next, Reading, ResumeError};
 use vmcp_core::time::Tick;
 
 use crate::support::{SOME, cases};
@@ -48,7 +48,7 @@ struct Client {
 
 impl Client {
     fn new() -> Self {
-        let mut log = Log::new(7);
+        let mut log = Log::new(7, Keeps::Read);
         let reading = log.open(NOW);
         let beginning = EventId {
             log: 7,
@@ -175,7 +175,7 @@ proptest! {
         if let Some(id) = EventId::parse(&text) {
             prop_assert_eq!(id.to_string(), &*text);
         }
-        let mut log = Log::new(7);
+        let mut log = Log::new(7, Keeps::Read);
         let reading = log.open(NOW);
         log.push(reading.stream, 1, 1, NOW);
 
@@ -203,7 +203,7 @@ fn items<T: Clone>(log: &mut Log<T>, reading: Reading) -> Vec<T> {
 /// The response of a call outlives the notifications of every other one.
 #[test]
 fn a_response_is_kept_before_notifications() {
-    let mut log = Log::new(7);
+    let mut log = Log::new(7, Keeps::Read);
     let answered = log.open(NOW);
     log.leave(answered, NOW);
     log.push(answered.stream, "response", 100, NOW);
@@ -223,7 +223,7 @@ fn a_response_is_kept_before_notifications() {
 /// What was dropped is told exactly, and what is left can be had from where it begins.
 #[test]
 fn after_a_loss_the_rest_can_be_had() {
-    let mut log = Log::new(7);
+    let mut log = Log::new(7, Keeps::Read);
     let reading = log.open(NOW);
     log.leave(reading, NOW);
     let said = limits::REPLAY_EVENTS + 10;
@@ -246,7 +246,7 @@ fn after_a_loss_the_rest_can_be_had() {
 
 #[test]
 fn the_limit_of_bytes_is_enforced_but_for_one_large_response() {
-    let mut log = Log::new(7);
+    let mut log = Log::new(7, Keeps::Read);
     let reading = log.open(NOW);
     log.leave(reading, NOW);
     for _ in 0..5 {
@@ -266,7 +266,7 @@ fn the_limit_of_bytes_is_enforced_but_for_one_large_response() {
 
 #[test]
 fn the_age_of_what_is_kept_is_enforced() {
-    let mut log = Log::new(7);
+    let mut log = Log::new(7, Keeps::Read);
     let reading = log.open(NOW);
     log.push(reading.stream, "response", 1, NOW);
     log.end(reading.stream);
@@ -284,7 +284,7 @@ fn the_age_of_what_is_kept_is_enforced() {
 /// when it comes back.
 #[test]
 fn a_reader_that_does_not_read_is_cut_off_and_comes_back() {
-    let mut log = Log::new(7);
+    let mut log = Log::new(7, Keeps::Read);
     let reading = log.open(NOW);
     let said = limits::REPLAY_UNREAD_EVENTS + 1;
     for number in 1..said {
@@ -302,7 +302,7 @@ fn a_reader_that_does_not_read_is_cut_off_and_comes_back() {
 /// A burst of large messages is no sign that nobody reads; more of them are.
 #[test]
 fn few_large_messages_may_wait() {
-    let mut log = Log::new(7);
+    let mut log = Log::new(7, Keeps::Read);
     let reading = log.open(NOW);
     for number in 0..limits::REPLAY_UNREAD_LARGE {
         log.push(reading.stream, number, limits::SSE_EVENT, NOW);
@@ -318,7 +318,7 @@ fn few_large_messages_may_wait() {
 /// A reader that reads nothing of what was said long ago is gone without knowing it.
 #[test]
 fn a_stalled_reader_is_cut_off_in_time() {
-    let mut log = Log::new(7);
+    let mut log = Log::new(7, Keeps::Read);
     let reading = log.open(NOW);
     log.push(reading.stream, "said", 1, NOW);
 
@@ -329,7 +329,7 @@ fn a_stalled_reader_is_cut_off_in_time() {
 
 #[test]
 fn a_newer_reader_replaces_the_one_before() {
-    let mut log = Log::new(7);
+    let mut log = Log::new(7, Keeps::Read);
     let older = log.open(NOW);
     log.push(older.stream, 1, 1, NOW);
     log.push(older.stream, 2, 1, NOW);
@@ -345,11 +345,24 @@ fn a_newer_reader_replaces_the_one_before() {
 /// Ids of a former life of the session, of other streams and of events that were never told.
 #[test]
 fn an_id_of_another_log_or_of_the_future_is_unknown() {
-    let mut log = Log::new(7);
+    let mut log = Log::new(7, Keeps::Read);
     let reading = log.open(NOW);
     log.push(reading.stream, 1, 1, NOW);
 
     for id in ["8-0-0", "7-1-0", "7-0-1", "7-0-18446744073709551615"] {
         assert_eq!(log.resume(id), Err(ResumeError::Unknown), "{id}");
     }
+}
+
+#[test]
+fn what_was_read_is_dropped_where_nobody_can_come_back() {
+    let mut log = Log::new(7, Keeps::Unread);
+    let reading = log.open(NOW);
+    log.push(reading.stream, 1, 10, NOW);
+    log.push(reading.stream, 2, 10, NOW);
+
+    assert!(matches!(log.next(reading), Next::Event(_, 1)));
+
+    assert_eq!(log.held(), (1, 10));
+    assert_eq!(items(&mut log, reading), [2]);
 }
