@@ -15,6 +15,7 @@ pub mod phase;
 pub mod pod;
 pub mod reason;
 pub mod schema;
+pub mod tools;
 pub mod virtualmcpserver;
 
 pub use mcpserver::{MCPServer, MCPServerSpec, MCPServerStatus};

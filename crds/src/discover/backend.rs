@@ -10,6 +10,7 @@ use crate::health::HealthCheck;
 use crate::mcpserver::{self, MCPServer, MCPServerSpec, Protocol, Transport};
 use crate::names;
 use crate::reason::Reason;
+use crate::tools::Tools;
 use crate::virtualmcpserver::{ConflictResolution, VirtualMCPServerSpec};
 
 /// One backend of one VirtualMCPServer.
@@ -29,6 +30,8 @@ pub struct Backend {
     pub health: HealthCheck,
     pub timeouts: Timeouts,
     pub catalog_policy: CatalogPolicy,
+    pub tools: Tools,
+    pub resource_uri_prefixes: Vec<String>,
     /// `metadata.generation` of the MCPServer; 0 where it has none.
     pub generation: i64,
     pub state: Presence,
@@ -83,6 +86,8 @@ impl Backend {
             health: HealthCheck::resolve(spec.health_check.as_ref(), gateway.health_check.as_ref()),
             timeouts: Timeouts::from(&spec.timeouts),
             catalog_policy: CatalogPolicy::from(&spec.catalog),
+            tools: spec.tools.clone().unwrap_or_default(),
+            resource_uri_prefixes: spec.resource_uri_prefixes.clone(),
             generation: meta.generation.unwrap_or_default(),
             state: if stopped {
                 Presence::Stopped
@@ -105,6 +110,8 @@ impl Backend {
             health: HealthCheck::default(),
             timeouts: Timeouts::default(),
             catalog_policy: CatalogPolicy::default(),
+            tools: Tools::default(),
+            resource_uri_prefixes: Vec::new(),
             generation: 0,
             state: Presence::NotFound,
         }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{MCPServerStatus, Workload};
 use crate::health::HealthCheckSpec;
 use crate::schema::rules;
+use crate::tools::Tools;
 
 /// One MCP server, wherever it runs: a workload of ours, a Service that exists
 /// already, or a URL outside the cluster.
@@ -86,9 +87,23 @@ pub struct MCPServerSpec {
         )
     )]
     pub host_header: Option<String>,
+    /// URIs to route to this server although no list of its shows them, by their beginnings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(
+            length(min = 2, max = 1024),
+            regex(pattern = r"^[A-Za-z][A-Za-z0-9+.-]*:[!-~]*$")
+        ),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub resource_uri_prefixes: Vec<String>,
     /// Protocol era: auto detects it; modern is 2026-07-28 and later, legacy before.
     #[serde(default)]
     pub protocol: Protocol,
+    /// Filters and overrides of its tools, on its own names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Tools>,
     /// Overrides the gateway's defaults for this server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheckSpec>,

@@ -190,6 +190,13 @@ pub(crate) fn backends() -> Value {
     )])
 }
 
+pub(crate) fn tool_override() -> Value {
+    json!([rule(
+        "has(self.rename) || has(self.description) || has(self.annotations)",
+        "set rename, description or annotations: an override of nothing has no meaning",
+    )])
+}
+
 pub(crate) fn conflict_resolution() -> Value {
     json!([rule_at(
         ".prefixFormat",

@@ -18,6 +18,7 @@ use super::VirtualMCPServerStatus;
 use crate::health::HealthCheckSpec;
 use crate::pod::PodTemplate;
 use crate::schema::{embedded, rules};
+use crate::tools::Tools;
 
 /// Many MCP servers behind one endpoint.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -192,6 +193,9 @@ pub struct Aggregation {
     /// What happens to names that several servers use.
     #[serde(default)]
     pub conflict_resolution: ConflictResolution,
+    /// Filters and overrides of tools, on exposed names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Tools>,
 }
 
 /// What happens to names that several servers use.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use url::Url;
 
-use vmcp_core::catalog::{self, CatalogPolicy, ConflictPolicy};
+use vmcp_core::catalog::{self, CatalogPolicy, ConflictPolicy, Glob, ToolOverride, ToolRules};
 use vmcp_core::health::{Policy, ProbeReason, State};
 use vmcp_core::id::BackendId;
 use vmcp_crds::discover::{self, Backend, Presence, Problem, discover};
 use vmcp_crds::health::HealthCheck;
 use vmcp_crds::mcpserver::{Protocol, Transport as SpecTransport};
 use vmcp_crds::reason::Reason;
+use vmcp_crds::tools::{ToolAnnotations, Tools};
 use vmcp_crds::virtualmcpserver::ConflictStrategy;
 use vmcp_crds::{MCPServer, VirtualMCPServer, VirtualMCPServerSpec, names};
 
@@ -29,6 +30,8 @@ pub struct Desired {
     /// Refs in their order, then by name.
     pub backends: Vec<DesiredBackend>,
     pub conflict_policy: ConflictPolicy,
+    /// On exposed names.
+    pub tools: ToolRules,
     pub admission: Admission,
     pub min_ready: u32,
     /// What is wrong although the schema accepts it; stops nothing.
@@ -46,6 +49,9 @@ pub struct DesiredBackend {
     pub target: Result<Arc<Endpoint>, Blocked>,
     pub policy: Policy,
     pub catalog_policy: CatalogPolicy,
+    /// On its own names.
+    pub tools: ToolRules,
+    pub uri_prefixes: Vec<String>,
     /// The Service whose EndpointSlices wake it.
     pub service: Option<Box<str>>,
 }
@@ -87,6 +93,12 @@ pub fn desired<'a>(
             .map(|backend| one(backend, &servers, site.namespace))
             .collect(),
         conflict_policy: conflict_policy(spec),
+        tools: spec
+            .aggregation
+            .tools
+            .as_ref()
+            .map(tool_rules)
+            .unwrap_or_default(),
         admission: admission(name, spec, site),
         min_ready: u32::try_from(spec.min_ready_backends).unwrap_or_default(),
         problems: found.problems,
@@ -105,6 +117,8 @@ fn one(backend: &Backend, servers: &[&MCPServer], namespace: &str) -> DesiredBac
             discover::CatalogPolicy::KeepFor(keep) => CatalogPolicy::KeepFor(keep),
             discover::CatalogPolicy::Hide => CatalogPolicy::Hide,
         },
+        tools: tool_rules(&backend.tools),
+        uri_prefixes: backend.resource_uri_prefixes.clone(),
         service: service(backend, servers, namespace),
     }
 }
@@ -189,6 +203,35 @@ fn conflict_policy(spec: &VirtualMCPServerSpec) -> ConflictPolicy {
         },
         prefix_format: rule.prefix_format.clone(),
         priority_order: rule.priority_order.clone(),
+    }
+}
+
+fn tool_rules(spec: &Tools) -> ToolRules {
+    let globs = |patterns: &[String]| patterns.iter().map(|pattern| Glob::new(pattern)).collect();
+    ToolRules {
+        include: globs(&spec.include),
+        exclude: globs(&spec.exclude),
+        overrides: spec
+            .overrides
+            .iter()
+            .map(|rule| ToolOverride {
+                name: rule.name.clone(),
+                rename: rule.rename.clone(),
+                description: rule.description.clone(),
+                annotations: rule.annotations.as_ref().map(members).unwrap_or_default(),
+            })
+            .collect(),
+    }
+}
+
+/// Name and raw value of each annotation that is said.
+fn members(annotations: &ToolAnnotations) -> Vec<(String, String)> {
+    match serde_json::to_value(annotations) {
+        Ok(serde_json::Value::Object(members)) => members
+            .into_iter()
+            .map(|(key, value)| (key, value.to_string()))
+            .collect(),
+        _ => Vec::new(),
     }
 }
 

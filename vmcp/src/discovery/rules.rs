@@ -193,6 +193,13 @@ const TWINS: &[(&str, Holds)] = &[
     ("has(self.selector) || has(self.refs)", |v| {
         !v["selector"].is_null() || !v["refs"].is_null()
     }),
+    (
+        "has(self.rename) || has(self.description) || has(self.annotations)",
+        |v| {
+            let keys = ["rename", "description", "annotations"];
+            keys.iter().any(|key| !v[*key].is_null())
+        },
+    ),
     ("self.prefixFormat.contains('{backend}')", |v| {
         v["prefixFormat"]
             .as_str()

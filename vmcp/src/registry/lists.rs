@@ -4,6 +4,7 @@
 //! clients may keep them and whose entries are not those of now. Made anew only when a catalogue,
 //! a rule or the health behind them changed; a request never waits for it.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 
 use vmcp_core::catalog::{
     self, CacheScope, Catalog, Conflict, ConflictPolicy, Exposed, Gap, Kind, Member, Merged,
-    PageStyle, Pages, Partial,
+    PageStyle, Pages, Partial, ToolRules,
 };
 use vmcp_core::health::{ProbeReason, State as Health};
 use vmcp_core::id::{BackendId, BackendName};
@@ -27,7 +28,7 @@ use crate::snapshot::{Alone, ListPages, Lists};
 #[derive(Clone, Debug)]
 pub(super) struct Made {
     pub lists: Arc<Lists>,
-    pub alone: Arc<std::collections::HashMap<BackendName, Alone>>,
+    pub alone: Arc<HashMap<BackendName, Alone>>,
     pub conflicts: Arc<[Conflict]>,
     pub warnings: Arc<[String]>,
 }
@@ -40,7 +41,12 @@ impl Made {
             .as_ref()
             .map(|desired| desired.conflict_policy.clone())
             .unwrap_or_default();
-        let merged = catalog::merge(&members, &policy);
+        let rules = state
+            .desired
+            .as_ref()
+            .map(|desired| desired.tools.clone())
+            .unwrap_or_default();
+        let merged = catalog::merge(&members, &policy, &rules);
         for warning in &merged.warnings {
             tracing::debug!(warning, "catalogue merged");
         }
@@ -48,7 +54,7 @@ impl Made {
         let alone = state
             .slots
             .iter()
-            .map(|slot| (slot.id().name.clone(), alone(slot, now)));
+            .map(|slot| (slot.id().name.clone(), alone(slot, &merged, now)));
         Self {
             lists: Arc::new(lists),
             alone: Arc::new(alone.collect()),
@@ -63,20 +69,39 @@ fn member(slot: &Slot, now: Tick) -> Member<'_> {
         id: slot.id(),
         prefix: slot.desired.prefix.as_deref(),
         catalog: slot.published(now),
+        tools: Some(&slot.desired.tools),
+        uri_prefixes: &slot.desired.uri_prefixes,
     }
 }
 
-fn alone(slot: &Slot, now: Tick) -> Alone {
+/// Under its own names, but for the tools that the gateway's own rules take out: they are not to be
+/// had by a side door.
+fn alone(slot: &Slot, all: &Merged, now: Tick) -> Alone {
     let id: BackendId = slot.id().clone();
     let catalog: Option<Catalog> = slot.published(now).cloned();
+    let (tools, uri_prefixes) = (
+        slot.desired.tools.clone(),
+        slot.desired.uri_prefixes.clone(),
+    );
+    let withheld: HashSet<Arc<str>> = all
+        .withheld
+        .iter()
+        .filter(|(backend, _)| *backend == id)
+        .map(|(_, name)| Arc::clone(name))
+        .collect();
     let style = style(std::iter::once(slot), now);
     Alone::new(move || {
+        let catalog = catalog
+            .as_ref()
+            .map(|catalog| catalog.without_tools(&withheld));
         let member = Member {
-            id: &id,
             prefix: Some(""),
-            catalog: catalog.as_ref(),
+            tools: Some(&tools),
+            uri_prefixes: &uri_prefixes,
+            ..Member::new(&id, catalog.as_ref())
         };
-        let merged = catalog::merge(&[member], &ConflictPolicy::default());
+        let policy = ConflictPolicy::default();
+        let merged = catalog::merge(&[member], &policy, &ToolRules::default());
         lists(&merged, &style)
     })
 }

@@ -100,6 +100,26 @@ impl Catalog {
         }
     }
 
+    /// The same but for these tools.
+    #[must_use]
+    pub fn without_tools(&self, names: &HashSet<Arc<str>>) -> Self {
+        if names.is_empty() {
+            return self.clone();
+        }
+        let kept = |tool: &&Entry| !names.contains(&tool.name);
+        let tools: Arc<[Entry]> = self.tools.iter().filter(kept).cloned().collect();
+        let hashes = KindHashes {
+            tools: CatalogHash::of(tools.iter().map(|tool| (&*tool.name, &*tool.raw))),
+            ..self.hashes
+        };
+        Self {
+            tools,
+            hash: CatalogHash::all(&hashes),
+            hashes,
+            ..self.clone()
+        }
+    }
+
     /// From all pages of each list, with a warning for each entry that was left out: nameless, a
     /// name that cannot be used, a name that was there already, a description above the limit, or
     /// one entry too many. The others stay.

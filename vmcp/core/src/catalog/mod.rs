@@ -13,6 +13,7 @@ mod hash;
 mod merge;
 mod pages;
 mod published;
+mod rules;
 
 pub use cache::{CatalogAge, Hint, NEGATIVE_TTL, POSITIVE_TTL, should_refresh};
 pub use conflict::{Conflict, ConflictPolicy, ConflictStrategy, Resolution};
@@ -20,8 +21,10 @@ pub use cursor::{Cursor, CursorError};
 pub use diff::{Diff, apply, diff};
 pub use entry::{Catalog, Entries, Entry, Freshness};
 pub use hash::{CatalogHash, KindHashes};
-pub use merge::{Exposed, Member, Merged, merge};
+pub(crate) use merge::scheme;
+pub use merge::{Exposed, Member, Merged, UriClaims, merge};
 pub use pages::{Gap, PageStyle, Pages, Partial, list_page, locate};
 pub use published::{CatalogPolicy, published};
+pub use rules::{Glob, ToolOverride, ToolRules};
 
 pub use crate::mcp::{CacheScope, Kind, PerKind};

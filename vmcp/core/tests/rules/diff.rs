@@ -1,7 +1,7 @@
 //! From one merged list to the next.
 
 use proptest::prelude::*;
-use vmcp_core::catalog::{ConflictPolicy, Exposed, Member, Merged, apply, diff, merge};
+use vmcp_core::catalog::{ConflictPolicy, Exposed, Member, Merged, ToolRules, apply, diff, merge};
 use vmcp_core::id::BackendId;
 
 use crate::support::{MANY, arc, cases, catalog};
@@ -65,12 +65,9 @@ fn a_new_home_or_a_new_schema_is_a_change() {
     let catalog = catalog(&["x"]);
     let list = |id| {
         merge(
-            &[Member {
-                id,
-                prefix: None,
-                catalog: Some(&catalog),
-            }],
+            &[Member::new(id, Some(&catalog))],
             &ConflictPolicy::default(),
+            &ToolRules::default(),
         )
     };
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::prelude::*;
 use vmcp_core::catalog::{
-    Catalog, ConflictPolicy, ConflictStrategy, Member, Merged, Resolution, merge,
+    Catalog, ConflictPolicy, ConflictStrategy, Member, Merged, Resolution, ToolRules, merge,
 };
 use vmcp_core::id::BackendId;
 use vmcp_core::jsonrpc::raw;
@@ -33,12 +33,11 @@ pub(crate) fn merged(backends: &[Backend], policy: &ConflictPolicy) -> Merged {
     let members: Vec<_> = backends
         .iter()
         .map(|backend| Member {
-            id: &backend.id,
             prefix: backend.prefix.as_deref(),
-            catalog: backend.catalog.as_ref(),
+            ..Member::new(&backend.id, backend.catalog.as_ref())
         })
         .collect();
-    merge(&members, policy)
+    merge(&members, policy, &ToolRules::default())
 }
 
 pub(crate) fn policy(strategy: ConflictStrategy) -> ConflictPolicy {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use vmcp_core::catalog::{CatalogPolicy, ConflictPolicy, Entry};
+use vmcp_core::catalog::{CatalogPolicy, ConflictPolicy, Entry, ToolRules};
 use vmcp_core::health::{
     CallOutcome, Dialect, Listed, Policy, ProbeFailure, ProbeReason, SessionMode, State, Step, Wire,
 };
@@ -212,6 +212,8 @@ fn backend(name: &str) -> DesiredBackend {
         })),
         policy: Policy::default(),
         catalog_policy: CatalogPolicy::Keep,
+        tools: ToolRules::default(),
+        uri_prefixes: Vec::new(),
         service: Some(name.into()),
     }
 }
@@ -254,6 +256,7 @@ impl Running {
             observed_generation: 1,
             backends: names.iter().map(|name| backend(name)).collect(),
             conflict_policy: ConflictPolicy::default(),
+            tools: ToolRules::default(),
             admission: Admission::default(),
             min_ready: 1,
             problems: Vec::new(),

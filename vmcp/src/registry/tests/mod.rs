@@ -11,7 +11,9 @@ use std::time::Duration;
 use url::Url;
 
 use vmcp_core::backoff::Jitter;
-use vmcp_core::catalog::{Catalog, CatalogPolicy, ConflictPolicy, ConflictStrategy, Entry, Kind};
+use vmcp_core::catalog::{
+    Catalog, CatalogPolicy, ConflictPolicy, ConflictStrategy, Entry, Kind, ToolRules,
+};
 use vmcp_core::health::{
     CallOutcome, Dialect, Listed, Outcome, Policy, ProbeFailure, ProbeReason, SessionMode,
     State as Health, Step, Wire,
@@ -141,6 +143,8 @@ fn backend(name: &str) -> DesiredBackend {
         target: Ok(endpoint(&url)),
         policy: Policy::default(),
         catalog_policy: CatalogPolicy::Keep,
+        tools: ToolRules::default(),
+        uri_prefixes: Vec::new(),
         service: Some(format!("svc-{name}").into()),
     }
 }
@@ -152,6 +156,7 @@ fn desired(backends: &[DesiredBackend]) -> Desired {
         observed_generation: 1,
         backends: backends.to_vec(),
         conflict_policy: ConflictPolicy::default(),
+        tools: ToolRules::default(),
         admission: Admission::default(),
         min_ready: 1,
         problems: Vec::new(),
