@@ -236,6 +236,16 @@ pub fn of_protocol() -> Vec<Case> {
             "spec.catalog.keepForSeconds", "needs keepForSeconds"),
         case!(service, "/spec/catalog/keepForSeconds", 60 => ABSENT, "spec.catalog.keepForSeconds",
             "remove it, or set the policy"),
+        case!(service, "/spec/resourceUriPrefixes", ["/no/scheme"] => ["file:///srv/"],
+            "spec.resourceUriPrefixes[0]", "should match"),
+        case!(service, "/spec/tools", {"overrides": [{"name": "a"}]} =>
+            {"overrides": [{"name": "a", "rename": "b"}]},
+            "spec.tools.overrides[0]", "set rename, description or annotations"),
+        case!(service, "/spec/tools", {"overrides": [{"name": "a", "rename": "two words"}]} =>
+            {"overrides": [{"name": "a", "rename": "two_words"}]},
+            "spec.tools.overrides[0].rename", "should match"),
+        case!(service, "/spec/tools", {"include": [""]} => {"include": ["*"]},
+            "spec.tools.include[0]", "at least 1 chars long"),
     ]
 }
 
@@ -349,6 +359,10 @@ pub fn of_gateways() -> Vec<Case> {
             "could never be reached"),
         case!(gateway, "/spec/minReadyBackends", (-1) => 0, "spec.minReadyBackends",
             "greater than or equal to 0"),
+        case!(gateway, "/spec/aggregation/tools",
+            {"overrides": [{"name": "a", "rename": "b"}, {"name": "a", "description": "c"}]} =>
+            {"overrides": [{"name": "a", "rename": "b", "description": "c"}]},
+            "spec.aggregation.tools.overrides[1]", "Duplicate value"),
         case!(gateway, "/spec/incomingAuth", {"type": "none"} => ABSENT, "spec.incomingAuth",
             "unknown field"),
         case!(gateway, "/spec/podTemplate/annotations", {"a": 1} => {"a": "1"},

@@ -97,6 +97,22 @@ fn every_fault_names_file_line_and_field() {
             "  remote: {url: 'https://x'}\n  catalog: {policy: KeepFor}\n",
             "c.yaml:12: spec.catalog.keepForSeconds: policy KeepFor needs",
         ),
+        (
+            "  remote: {url: 'https://x'}\n  resourceUriPrefixes: [/srv]\n",
+            "c.yaml:12: spec.resourceUriPrefixes[0]: \"/srv\" does not match",
+        ),
+        (
+            "  remote: {url: 'https://x'}\n  tools:\n    overrides:\n      - name: a\n",
+            "c.yaml:14: spec.tools.overrides[0]: set rename, description or annotations",
+        ),
+        (
+            "  remote: {url: 'https://x'}\n  tools: {overrides: [{name: a, rename: 'b c'}]}\n",
+            "c.yaml:12: spec.tools.overrides[0].rename: \"b c\" does not match",
+        ),
+        (
+            "  remote: {url: 'https://x'}\n  tools: {overides: []}\n",
+            "c.yaml:12: spec.tools.overides: unknown field",
+        ),
     ];
     for (spec, expected) in cases {
         let found = fault_of(&with_server(spec));
