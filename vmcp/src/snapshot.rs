@@ -203,6 +203,15 @@ impl Snapshot {
         self.by_name.get(name).and_then(|&at| self.backends.get(at))
     }
 
+    /// Is there such an endpoint?
+    #[must_use]
+    pub fn has(&self, path: &EndpointPath) -> bool {
+        match path {
+            EndpointPath::All => true,
+            EndpointPath::Backend(name) => self.alone.contains_key(name),
+        }
+    }
+
     /// What is listed at one of our endpoints; `None` where it names no backend of ours.
     #[must_use]
     pub fn lists_of(&self, path: &EndpointPath) -> Option<Arc<Lists>> {

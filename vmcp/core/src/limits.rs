@@ -143,3 +143,12 @@ pub const TRANSITIONS: usize = 50;
 pub const STATUS_TEXT: usize = 256;
 /// `Retry-After` is obeyed up to this.
 pub const RETRY_AFTER: Duration = Duration::from_secs(300);
+
+/// Resources that one session, or one `subscriptions/listen`, may be subscribed to.
+pub const SUBSCRIPTIONS: usize = 1_000;
+/// How long a subscription waits for its backend before it is answered without it.
+pub const SUBSCRIBE: Duration = Duration::from_secs(2);
+/// A standing stream that stood for this long was a good one: the next is asked for at once.
+pub const STANDING_PROVEN: Duration = Duration::from_secs(60);
+/// How long a client may take to answer a request of a backend's.
+pub const PARKED_ROUND: Duration = Duration::from_secs(600);

@@ -23,11 +23,10 @@ use vmcp_core::session::SessionClaims;
 
 use super::Gateway;
 use super::legacy::no_session;
-use super::message::{Answer, EventKind, Facts, Messages, ServerEvent};
+use super::message::{Answer, EndpointPath, EventKind, Facts, Messages, ServerEvent};
 use super::modern::invalid_request;
 use super::outbox::{Outbox, StreamWriter};
 use super::session::unix_now;
-use super::watch;
 
 /// The streams of this replica, by session.
 #[derive(Debug, Default)]
@@ -110,22 +109,23 @@ impl Gateway {
     }
 
     fn initialize_line(self: &Arc<Self>, line: &Arc<Line>, request: &Request<'_>) {
-        let opened = self.negotiate(request).and_then(|claims| {
-            if line.initialized.swap(true, Ordering::Relaxed) {
-                let error = invalid_request("this session is initialized already");
-                return Err(Answer::error(200, &request.id, &error));
-            }
-            let begun = self
-                .sessions
-                .begin(Arc::clone(&line.id), claims, unix_now());
-            begun.map_err(|error| Answer::error(200, &request.id, &no_session(error)))
-        });
+        let opened = self
+            .negotiate(&EndpointPath::All, request)
+            .and_then(|claims| {
+                if line.initialized.swap(true, Ordering::Relaxed) {
+                    let error = invalid_request("this session is initialized already");
+                    return Err(Answer::error(200, &request.id, &error));
+                }
+                let begun = self
+                    .sessions
+                    .begin(Arc::clone(&line.id), claims, unix_now());
+                begun.map_err(|error| Answer::error(200, &request.id, &no_session(error)))
+            });
         let answer = match opened {
             Ok(session) => {
                 let answer = self.initialized(request, &session);
                 let messages = session.outbox.standing();
-                let stopping = self.stopping.clone();
-                let standing = watch::standing(self.snapshots.clone(), session, messages, stopping);
+                let standing = self.stand(&session, &EndpointPath::All, messages);
                 let line = Arc::clone(line);
                 // Ends with the session, and that with the stream.
                 tokio::spawn(async move { line.pass_on(standing).await });

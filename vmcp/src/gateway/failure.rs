@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmcp_core::health::{ProbeFailure, ProbeReason, Step};
+use vmcp_core::health::{Dialect, ProbeFailure, ProbeReason, SessionMode, Step};
 use vmcp_core::jsonrpc::RpcError;
 use vmcp_core::mcp::error::{ClientErrorKind, client_error};
 use vmcp_core::mcp::{Era, method};
@@ -91,6 +91,14 @@ pub(super) fn to_rpc(
     )
 }
 
+/// Does a backend of this dialect keep a session for each client?
+pub(super) const fn keeps_session(dialect: &Dialect) -> bool {
+    matches!(
+        (dialect.era, dialect.sessions),
+        (Era::Legacy, SessionMode::Stateful)
+    )
+}
+
 /// Where the legacy -32002 means "not found".
 pub(super) fn is_about_resources(of: &str) -> bool {
     matches!(
@@ -101,4 +109,14 @@ pub(super) fn is_about_resources(of: &str) -> bool {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The backend was removed.
+pub(super) fn no_longer_there() -> UpstreamError {
+    UpstreamError::Unavailable(ProbeFailure {
+        reason: ProbeReason::ConnectRefused,
+        step: Step::Connect,
+        http_status: None,
+        message: "it was removed".to_owned(),
+    })
 }

@@ -10,17 +10,21 @@ use std::time::Instant;
 use serde_json::value::RawValue;
 
 use vmcp_core::id::BackendName;
-use vmcp_core::jsonrpc::{self, Request, RequestId, RpcError, raw};
+use vmcp_core::jsonrpc::{Request, RequestId, RpcError, raw};
 use vmcp_core::mcp::error::code;
-use vmcp_core::mcp::{Era, ProtocolVersion, method};
+use vmcp_core::mcp::{Era, ProtocolVersion, header_params};
 
 use super::Gateway;
+use super::aim::{Aim, aim, invalid};
 use super::failure::{error_code, target, to_rpc};
 use super::live::CallGuard;
-use super::message::{Accepts, Answer};
+use super::message::{Accepts, Answer, EndpointPath, Facts};
 use super::meter::{RequestKind, RequestMeter, RequestRecord};
 use super::port::{Repeat, SessionScope, UpstreamRequest};
-use crate::snapshot::{BackendView, Snapshot};
+use crate::snapshot::BackendView;
+
+/// Header names and values.
+type ParamHeaders = Vec<(Box<str>, Box<str>)>;
 
 /// Who calls, as far as a call needs it.
 #[derive(Debug)]
@@ -33,6 +37,10 @@ pub(super) struct Caller {
     pub version: ProtocolVersion,
     /// Raw JSON string.
     pub log_level: Option<Arc<str>>,
+    /// Which lists it sees.
+    pub path: EndpointPath,
+    /// Modern only: `Mcp-Param-*` as they came.
+    pub param_headers: ParamHeaders,
     /// Legacy only: the client may cancel by notification.
     pub cancel: Option<CallGuard>,
 }
@@ -72,13 +80,6 @@ pub(super) struct Forward {
     pub backend_era: Era,
 }
 
-/// Where a request goes, and under which name there.
-struct Way<'a> {
-    view: &'a BackendView,
-    original: Arc<str>,
-    repeat: Repeat,
-}
-
 impl Gateway {
     /// Sends a request where it belongs, and answers with what comes back.
     pub(super) async fn forward(
@@ -89,12 +90,24 @@ impl Gateway {
         started: Instant,
     ) -> Answer {
         match self.route(caller, method, request, started) {
-            Ok(forward) => self.reply(forward).await,
+            Ok(forward) => {
+                self.used(&forward);
+                self.reply(forward).await
+            }
             Err(answer) => answer,
         }
     }
 
-    fn route(
+    /// Is there such an endpoint?
+    pub(super) fn check_path(&self, facts: &Facts) -> Result<(), Answer> {
+        if self.snapshots.current.load().has(&facts.path) {
+            return Ok(());
+        }
+        let error = no_such_backend(&facts.path);
+        Err(Answer::error(404, &RequestId::Null, &error))
+    }
+
+    pub(super) fn route(
         &self,
         caller: Caller,
         method: &'static str,
@@ -103,41 +116,52 @@ impl Gateway {
     ) -> Result<Forward, Answer> {
         let params = request.params.map_or("{}", RawValue::get);
         let snapshot = self.snapshots.load();
-        let refused = |error| self.refuse(request, method, started, &error);
-        let way = way(&snapshot, method, params).map_err(refused)?;
+        let refused = |error| self.refuse(request, method, started, (200, error));
+        let lists = snapshot
+            .lists_of(&caller.path)
+            .ok_or_else(|| refused(no_such_backend(&caller.path)))?;
+        let aim = aim(&lists, caller.era, method, params).map_err(refused)?;
+        let headers = param_headers(&caller, &aim)
+            .map_err(|error| self.refuse(request, method, started, (400, error)))?;
+        let view = snapshot
+            .backend(&aim.route.backend.name)
+            .ok_or_else(|| refused(invalid("its backend was removed just now")))?;
         let meter = CallMeter {
             meter: Arc::clone(&self.meter),
             method,
-            backend: way.view.id.name.clone(),
+            backend: view.id.name.clone(),
             started,
         };
-        let target = target(way.view).map_err(|error| {
+        let target = target(view).map_err(|error| {
             meter.finish(error_code(&error));
-            let error = to_rpc(caller.era, method, way.view, &error);
+            let error = to_rpc(caller.era, method, view, &error);
             Answer::error(200, &request.id, &error)
         })?;
-        let params = renamed(params, &way.original).map_err(refused)?;
         let upstream = UpstreamRequest {
             deadline: Instant::now() + target.endpoint.call_timeout,
             target,
             scope: caller.scope.clone(),
             method: method.into(),
-            params: Some(params),
-            name: Some(way.original),
+            params: Some(aim.params.into()),
+            name: aim.name,
             client_capabilities: caller.capabilities.clone(),
             client_info: caller.info.clone(),
             client_version: caller.version,
             log_level: caller.log_level.clone(),
-            param_headers: Vec::new(),
-            repeat: way.repeat,
+            param_headers: headers,
+            repeat: if aim.route.repeatable {
+                Repeat::Freely
+            } else {
+                Repeat::IfUnsent
+            },
             principal: None,
         };
-        let dialect = way.view.dialect.as_ref();
+        let dialect = view.dialect.as_ref();
         Ok(Forward {
             id: request.id.clone(),
             backend_era: dialect.map_or(Era::Legacy, |dialect| dialect.era),
             caller,
-            view: way.view.clone(),
+            view: view.clone(),
             meter,
             method,
             upstream,
@@ -149,7 +173,7 @@ impl Gateway {
         request: &Request<'_>,
         method: &'static str,
         started: Instant,
-        error: &RpcError,
+        (status, error): (u16, RpcError),
     ) -> Answer {
         self.meter.record(&RequestRecord {
             method,
@@ -158,42 +182,31 @@ impl Gateway {
             code: "rpc_other",
             took: started.elapsed(),
         });
-        Answer::error(200, &request.id, error)
+        Answer::error(status, &request.id, &error)
     }
 }
 
-fn way<'a>(snapshot: &'a Snapshot, of: &str, params: &str) -> Result<Way<'a>, RpcError> {
-    let name = raw::top_level(params, "name")
-        .and_then(|raw| serde_json::from_str::<String>(raw).ok())
-        .ok_or_else(|| invalid("params.name is missing or no string"))?;
-    let route = match of {
-        method::TOOLS_CALL => snapshot.lists.routes.tool(&name),
-        _ => None,
-    };
-    let found = route.and_then(|route| {
-        let view = snapshot.backend(&route.backend.name)?;
-        Some((route, view))
-    });
-    let (route, view) = found.ok_or_else(|| invalid(format!("unknown tool: {name}")))?;
-    Ok(Way {
-        view,
-        original: Arc::clone(&route.original),
-        repeat: if route.repeatable {
-            Repeat::Freely
-        } else {
-            Repeat::IfUnsent
-        },
-    })
+/// An endpoint of a backend that there is not.
+pub(super) fn no_such_backend(path: &EndpointPath) -> RpcError {
+    RpcError::new(code::INVALID_REQUEST, format!("no such endpoint: {path}"))
 }
 
-fn renamed(params: &str, original: &str) -> Result<Arc<str>, RpcError> {
-    let name = jsonrpc::quote(original);
-    match raw::replace_top_level(params, "name", &name) {
-        Ok(params) => Ok(params.into()),
-        Err(_) => Err(invalid("params is no object")),
+/// The `Mcp-Param-*` headers for the backend: those of its own schema, made anew, and those of the
+/// client's that we do not know, as they came.
+///
+/// # Errors
+/// When the headers of a modern client do not say what its arguments say.
+fn param_headers(caller: &Caller, aim: &Aim<'_>) -> Result<ParamHeaders, RpcError> {
+    let params = &aim.route.header_params;
+    if params.is_empty() && caller.param_headers.is_empty() {
+        return Ok(Vec::new());
     }
-}
-
-fn invalid(text: impl Into<String>) -> RpcError {
-    RpcError::new(code::INVALID_PARAMS, text)
+    let arguments = raw::top_level(&aim.params, "arguments").unwrap_or("{}");
+    if caller.era == Era::Modern {
+        header_params::check(params, arguments, &caller.param_headers)
+            .map_err(|error| RpcError::new(code::HEADER_MISMATCH, error.to_string()))?;
+    }
+    let mut headers = header_params::encode(params, arguments);
+    headers.extend(header_params::unrecognised(params, &caller.param_headers).cloned());
+    Ok(headers)
 }

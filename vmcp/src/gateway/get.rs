@@ -12,11 +12,13 @@ use vmcp_core::replay::ResumeError;
 use super::Gateway;
 use super::message::{Accepts, Answer, Facts};
 use super::outbox::Resumed;
-use super::watch;
 
 impl Gateway {
     /// A GET: with `Last-Event-ID` the rest of that stream, else what belongs to no call.
     pub fn get(&self, facts: &Facts) -> Answer {
+        if let Err(answer) = self.check_path(facts) {
+            return answer;
+        }
         let session = match self.session(facts) {
             Ok(session) => session,
             Err(answer) => return answer,
@@ -40,9 +42,7 @@ impl Gateway {
                 Err(error) => return not_resumed(last, &error),
             },
         };
-        let stopping = self.stopping.clone();
-        let standing = watch::standing(self.snapshots.clone(), session, messages, stopping);
-        Answer::Events(standing)
+        Answer::Events(self.stand(&session, &facts.path, messages))
     }
 }
 

@@ -10,23 +10,38 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use vmcp_core::catalog::Kind;
-use vmcp_core::jsonrpc::{Notification, Request, RequestId, RpcError};
+use vmcp_core::jsonrpc::{Notification, Request, RequestId, RpcError, quote};
 use vmcp_core::limits;
 use vmcp_core::mcp::error::code;
 use vmcp_core::mcp::{Era, ProtocolVersion, ServerInfo, initialize_result, known_method, method};
 use vmcp_core::session::SessionClaims;
 
 use super::Gateway;
+use super::aim::{self, is_forwarded};
 use super::forward::Caller;
+use super::list::listed;
 use super::live::Live;
-use super::message::{Answer, Facts};
+use super::message::{Answer, EndpointPath, Facts};
 use super::meter::{RequestKind, RequestRecord};
 use super::port::SessionScope;
 use super::session::{SessionError, unix_now};
 
 /// What the gateway offers, in both eras: exactly what it serves.
-pub(super) const CAPABILITIES: &str = r#"{"tools":{"listChanged":true}}"#;
+///
+/// The same whatever backends there are: what none of them serves answers empty.
+pub(super) const CAPABILITIES: &str = r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"subscribe":true,"listChanged":true},"completions":{},"logging":{}}"#;
+
+/// The levels of `logging/setLevel` (RFC 5424).
+const LOG_LEVELS: [&str; 8] = [
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
+];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -50,7 +65,7 @@ impl Gateway {
     pub(super) async fn legacy_request(&self, facts: &Facts, request: &Request<'_>) -> Answer {
         let started = Instant::now();
         if request.method == method::INITIALIZE {
-            let answer = self.initialize(request);
+            let answer = self.initialize(&facts.path, request);
             self.record(&request.method, RequestKind::Other, &answer, started);
             return answer;
         }
@@ -64,39 +79,26 @@ impl Gateway {
                 return answer;
             }
         };
-        match &*request.method {
-            method::PING => {
-                let answer = Answer::result(&request.id, "{}");
-                self.record(&request.method, RequestKind::Other, &answer, started);
-                answer
-            }
-            method::TOOLS_LIST => {
-                let answer = self.list(Kind::Tools, Era::Legacy, request);
-                self.record(&request.method, RequestKind::List, &answer, started);
-                answer
-            }
-            method::TOOLS_CALL => {
-                let guard = session.begin_call(&request.id);
-                let caller = Caller {
-                    era: Era::Legacy,
-                    scope: SessionScope::Client(Arc::clone(&session.id)),
-                    accepts: facts.accepts,
-                    // No request of a backend is relayed to this client, so none may be asked for.
-                    capabilities: None,
-                    version: session.claims.protocol_version,
-                    log_level: session.log_level(),
-                    info: session.claims.client_info_raw.as_deref().map(Arc::from),
-                    cancel: Some(guard),
-                };
-                self.forward(caller, method::TOOLS_CALL, request, started)
-                    .await
-            }
-            other => {
-                let answer = Answer::error(200, &request.id, &method_not_found(other));
-                self.record(other, RequestKind::Other, &answer, started);
-                answer
-            }
+        if is_forwarded(&request.method) {
+            let caller = legacy_caller(facts, &session, &request.id);
+            let method = known_method(&request.method);
+            return self.forward(caller, method, request, started).await;
         }
+        if let method::RESOURCES_SUBSCRIBE | method::RESOURCES_UNSUBSCRIBE = &*request.method {
+            let caller = legacy_caller(facts, &session, &request.id);
+            return self.subscribe(caller, &session, request, started).await;
+        }
+        let answer = match &*request.method {
+            method::PING => Answer::result(&request.id, "{}"),
+            method::LOGGING_SET_LEVEL => set_level(&session, request),
+            other => match listed(other) {
+                Some(kind) => self.list(kind, Era::Legacy, &facts.path, request),
+                None => Answer::error(200, &request.id, &method_not_found(other)),
+            },
+        };
+        let kind = RequestKind::of(&request.method);
+        self.record(&request.method, kind, &answer, started);
+        answer
     }
 
     pub(super) fn legacy_notification(
@@ -129,14 +131,17 @@ impl Gateway {
             return Err(Answer::error(400, &RequestId::Null, &error));
         };
         let uid = Arc::clone(&self.snapshots.current.load().uid);
-        self.sessions.find(id, &uid, unix_now()).ok_or_else(|| {
+        let session = self.sessions.find(id, &uid, unix_now());
+        let path = facts.path.to_string();
+        let here = session.filter(|session| session.claims.path == path);
+        here.ok_or_else(|| {
             let error = RpcError::new(code::SESSION_NOT_FOUND, "session not found");
             Answer::error(404, &RequestId::Null, &error)
         })
     }
 
-    fn initialize(&self, request: &Request<'_>) -> Answer {
-        let opened = self.negotiate(request).and_then(|claims| {
+    fn initialize(&self, path: &EndpointPath, request: &Request<'_>) -> Answer {
+        let opened = self.negotiate(path, request).and_then(|claims| {
             let opened = self.sessions.open(claims, unix_now());
             opened.map_err(|error| Answer::error(200, &request.id, &no_session(error)))
         });
@@ -147,7 +152,11 @@ impl Gateway {
     }
 
     /// What a session of this client is to be.
-    pub(super) fn negotiate(&self, request: &Request<'_>) -> Result<SessionClaims, Answer> {
+    pub(super) fn negotiate(
+        &self,
+        path: &EndpointPath,
+        request: &Request<'_>,
+    ) -> Result<SessionClaims, Answer> {
         let params = request.params.map_or("{}", RawValue::get);
         let params: InitializeParams<'_> = serde_json::from_str(params).map_err(|error| {
             let text = format!("initialize: {error}");
@@ -159,6 +168,7 @@ impl Gateway {
         let now = unix_now();
         Ok(SessionClaims {
             virtual_uid: self.snapshots.current.load().uid.to_string(),
+            path: path.to_string(),
             client_info_raw: params.client_info.map(|raw| raw.get().to_owned()),
             client_capabilities_raw: params.capabilities.map(|raw| raw.get().to_owned()),
             protocol_version: version,
@@ -215,6 +225,48 @@ pub(super) fn method_not_found(method: &str) -> RpcError {
         code::METHOD_NOT_FOUND,
         format!("method not found: {method}"),
     )
+}
+
+fn legacy_caller(facts: &Facts, session: &Arc<Live>, id: &RequestId) -> Caller {
+    Caller {
+        era: Era::Legacy,
+        scope: SessionScope::Client(Arc::clone(&session.id)),
+        accepts: facts.accepts,
+        capabilities: declared(session),
+        version: session.claims.protocol_version,
+        log_level: session.log_level(),
+        info: session.claims.client_info_raw.as_deref().map(Arc::from),
+        path: facts.path.clone(),
+        param_headers: Vec::new(),
+        cancel: Some(session.begin_call(id)),
+    }
+}
+
+/// What backends are told that the client can do.
+///
+/// No request of a backend is relayed to this client, so none may be asked for.
+pub(super) const fn declared(_session: &Live) -> Option<Arc<str>> {
+    None
+}
+
+/// `logging/setLevel`: kept, and told to backends with the next request to each.
+fn set_level(session: &Live, request: &Request<'_>) -> Answer {
+    let params = request.params.map_or("{}", RawValue::get);
+    match aim::text(params, "params", "level") {
+        Ok(level) if is_log_level(&level) => {
+            session.set_log_level(quote(&level).into());
+            Answer::result(&request.id, "{}")
+        }
+        Ok(level) => {
+            let error = aim::invalid(format!("params.level {level:?} is no log level"));
+            Answer::error(200, &request.id, &error)
+        }
+        Err(error) => Answer::error(200, &request.id, &error),
+    }
+}
+
+pub(super) fn is_log_level(level: &str) -> bool {
+    LOG_LEVELS.contains(&level)
 }
 
 fn check_version(facts: &Facts, id: &RequestId) -> Result<(), Answer> {

@@ -6,17 +6,32 @@
 use serde_json::value::RawValue;
 
 use vmcp_core::catalog::{Kind, locate};
-use vmcp_core::jsonrpc::{Request, RpcError, raw};
+use vmcp_core::jsonrpc::{Request, raw};
 use vmcp_core::mcp::Era;
-use vmcp_core::mcp::error::code;
 
 use super::Gateway;
-use super::message::Answer;
+use super::aim::invalid;
+use super::forward::no_such_backend;
+use super::message::{Answer, EndpointPath};
+
+/// What a method lists.
+pub(super) fn listed(method: &str) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| kind.method() == method)
+}
 
 impl Gateway {
-    pub(super) fn list(&self, kind: Kind, era: Era, request: &Request<'_>) -> Answer {
+    pub(super) fn list(
+        &self,
+        kind: Kind,
+        era: Era,
+        path: &EndpointPath,
+        request: &Request<'_>,
+    ) -> Answer {
         let snapshot = self.snapshots.current.load();
-        let list = snapshot.lists.pages(kind);
+        let Some(lists) = snapshot.lists_of(path) else {
+            return Answer::error(404, &request.id, &no_such_backend(path));
+        };
+        let list = lists.pages(kind);
         let pages = match era {
             Era::Legacy => &list.legacy,
             Era::Modern => &list.modern,
@@ -39,7 +54,7 @@ impl Gateway {
             Some(page) => Answer::result(&request.id, page),
             None => {
                 let text = "params.cursor is no cursor of this server: list again without one";
-                Answer::error(200, &request.id, &RpcError::new(code::INVALID_PARAMS, text))
+                Answer::error(200, &request.id, &invalid(text))
             }
         }
     }

@@ -15,6 +15,7 @@ use vmcp_core::session::SessionClaims;
 
 use super::ask::Asks;
 use super::outbox::Outbox;
+use super::standing::Standing;
 
 /// A session with state on this replica.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Live {
     pub asks: Asks,
     /// Streams towards the client.
     pub outbox: Arc<Outbox>,
+    /// Streams of backends that this session hears.
+    pub standing: Standing,
     /// Raw JSON string of `logging/setLevel`.
     log_level: Mutex<Option<Arc<str>>>,
     /// Ends the session's streams when it is deleted or expires.
@@ -43,6 +46,7 @@ impl Live {
             last_used: AtomicU64::new(now),
             calls: Mutex::default(),
             asks: Asks::default(),
+            standing: Standing::default(),
             log_level: Mutex::default(),
             ended: CancellationToken::new(),
         }

@@ -44,6 +44,16 @@ pub enum EndpointPath {
     Backend(BackendName),
 }
 
+/// The path of the URL; sessions are bound to it.
+impl fmt::Display for EndpointPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("/mcp"),
+            Self::Backend(name) => write!(f, "/mcp/{name}"),
+        }
+    }
+}
+
 /// What an event is, as its `event` field says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {

@@ -15,16 +15,21 @@ pub mod seal;
 pub mod session;
 
 mod adapt;
+mod aim;
 mod batch;
 mod departure;
 mod events2024;
 mod failure;
 mod forward;
 mod get;
+mod held_stream;
 mod legacy;
 mod list;
 mod modern;
 mod reply;
+mod sink;
+mod standing;
+mod subscribe;
 mod tombstones;
 mod watch;
 
@@ -109,6 +114,9 @@ impl Gateway {
             Err(ParseError::Batch) => return self.batch(facts, body).await,
             Err(error) => return Answer::error(400, &RequestId::Null, &error.to_rpc_error()),
         };
+        if let Err(answer) = self.check_path(facts) {
+            return answer;
+        }
         if modern::claims(facts, &message) {
             self.modern(facts, message).await
         } else {

@@ -8,18 +8,20 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
-use vmcp_core::catalog::Kind;
 use vmcp_core::jsonrpc::{Message, Request, RpcError, raw};
 use vmcp_core::mcp::error::code;
-use vmcp_core::mcp::{Era, ModernMeta, ProtocolVersion, discover_result, header, meta, method};
+use vmcp_core::mcp::{
+    Era, ModernMeta, ProtocolVersion, discover_result, header, known_method, meta, method,
+};
 
 use super::Gateway;
+use super::aim::is_forwarded;
 use super::forward::Caller;
-use super::legacy::{CAPABILITIES, method_not_found, server_info};
+use super::legacy::{CAPABILITIES, is_log_level, method_not_found, server_info};
+use super::list::listed;
 use super::message::{Answer, Facts};
 use super::meter::RequestKind;
 use super::port::SessionScope;
-use super::watch;
 
 /// How long a client may keep the answer of `server/discover`: it changes with our version only.
 const DISCOVER_TTL_MS: u64 = 60_000;
@@ -57,42 +59,25 @@ impl Gateway {
                 return answer;
             }
         };
-        match &*request.method {
-            method::SERVER_DISCOVER => {
-                let answer = Answer::result(&request.id, &self.discover_result());
-                self.record(&request.method, RequestKind::Other, &answer, started);
-                answer
-            }
-            method::TOOLS_LIST => {
-                let answer = self.list(Kind::Tools, Era::Modern, request);
-                self.record(&request.method, RequestKind::List, &answer, started);
-                answer
-            }
-            method::TOOLS_CALL => {
-                let caller = Caller {
-                    era: Era::Modern,
-                    scope: SessionScope::Lease,
-                    accepts: facts.accepts,
-                    capabilities: envelope.client_capabilities_raw.map(relayed),
-                    version: ProtocolVersion::LATEST_LEGACY,
-                    log_level: envelope.log_level_raw.map(Into::into),
-                    info: envelope.client_info_raw.map(Into::into),
-                    cancel: None,
-                };
-                self.forward(caller, method::TOOLS_CALL, request, started)
-                    .await
-            }
-            method::SUBSCRIPTIONS_LISTEN => {
-                let answer = watch::listen(self.snapshots.clone(), request, self.stopping.clone());
-                self.record(&request.method, RequestKind::Other, &answer, started);
-                answer
-            }
-            other => {
-                let answer = Answer::error(404, &request.id, &method_not_found(other));
-                self.record(other, RequestKind::Other, &answer, started);
-                answer
-            }
+        if is_forwarded(&request.method) {
+            let caller = modern_caller(facts, &envelope);
+            let method = known_method(&request.method);
+            return self.forward(caller, method, request, started).await;
         }
+        let answer = match &*request.method {
+            method::SERVER_DISCOVER => Answer::result(&request.id, &self.discover_result()),
+            method::SUBSCRIPTIONS_LISTEN => {
+                let caller = modern_caller(facts, &envelope);
+                self.listen(&caller, request).await
+            }
+            other => match listed(other) {
+                Some(kind) => self.list(kind, Era::Modern, &facts.path, request),
+                None => Answer::error(404, &request.id, &method_not_found(other)),
+            },
+        };
+        let kind = RequestKind::of(&request.method);
+        self.record(&request.method, kind, &answer, started);
+        answer
     }
 
     fn discover_result(&self) -> String {
@@ -103,6 +88,28 @@ impl Gateway {
 
 pub(super) fn invalid_request(text: impl Into<String>) -> RpcError {
     RpcError::new(code::INVALID_REQUEST, text)
+}
+
+fn modern_caller(facts: &Facts, envelope: &ModernMeta<'_>) -> Caller {
+    Caller {
+        era: Era::Modern,
+        scope: SessionScope::Lease,
+        accepts: facts.accepts,
+        capabilities: envelope.client_capabilities_raw.map(relayed),
+        version: ProtocolVersion::LATEST_LEGACY,
+        log_level: envelope
+            .log_level_raw
+            .filter(|raw| names_level(raw))
+            .map(Into::into),
+        info: envelope.client_info_raw.map(Into::into),
+        path: facts.path.clone(),
+        param_headers: facts.param_headers.clone(),
+        cancel: None,
+    }
+}
+
+fn names_level(raw: &str) -> bool {
+    serde_json::from_str::<String>(raw).is_ok_and(|level| is_log_level(&level))
 }
 
 /// What the client can do, without the extensions: none of them is relayed, so a backend must not

@@ -1,167 +1,146 @@
-//! Streams that tell a client that the list of tools has changed.
+//! When a client is to be told that a list has changed.
 //!
-//! Owns the GET stream of legacy sessions and `subscriptions/listen` of modern clients. Speaks only
-//! when the content hash of the catalogue differs from the one that the client could have seen
-//! (R4.11, T15); bursts are already one snapshot.
+//! Owns the comparison of what a listener could have seen with what is published. Speaks only when
+//! the content hash of a list differs (R4.11, T15), whatever else a snapshot changes; bursts are
+//! already one snapshot.
 
-use bytes::Bytes;
-use futures::StreamExt as _;
-use futures::stream;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use tokio_util::sync::CancellationToken;
+use vmcp_core::catalog::{Kind, KindHashes};
+use vmcp_core::mcp::method;
 
-use std::sync::Arc;
-
-use vmcp_core::catalog::CatalogHash;
-use vmcp_core::jsonrpc::{self, Request, RequestId, RpcError};
-use vmcp_core::mcp::error::code;
-use vmcp_core::mcp::meta;
-
-use super::live::Live;
-use super::message::{Answer, Messages};
+use super::message::EndpointPath;
 use crate::snapshot::SnapshotReader;
 
-#[derive(Deserialize)]
-struct ListenParams {
-    notifications: Filter,
+/// Which lists a listener wants to hear of. Templates are told as resources: they have no
+/// notification of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Interest {
+    pub tools: bool,
+    pub prompts: bool,
+    pub resources: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Filter {
-    #[serde(default)]
-    tools_list_changed: bool,
+impl Interest {
+    pub(super) const ALL: Self = Self {
+        tools: true,
+        prompts: true,
+        resources: true,
+    };
+
+    pub(super) const fn is_empty(self) -> bool {
+        !(self.tools || self.prompts || self.resources)
+    }
+
+    const fn wants(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Tools => self.tools,
+            Kind::Prompts => self.prompts,
+            Kind::Resources | Kind::Templates => self.resources,
+        }
+    }
 }
 
-struct Watch {
+/// The changes of the lists of one endpoint, from now on.
+#[derive(Debug)]
+pub(super) struct Changes {
     snapshots: SnapshotReader,
-    seen: CatalogHash,
-    stopping: CancellationToken,
-    ended: CancellationToken,
+    path: EndpointPath,
+    interest: Interest,
+    seen: KindHashes,
 }
 
-impl Watch {
-    fn new(
-        snapshots: SnapshotReader,
-        stopping: CancellationToken,
-        ended: CancellationToken,
-    ) -> Self {
+impl Changes {
+    pub(super) fn new(snapshots: SnapshotReader, path: EndpointPath, interest: Interest) -> Self {
         let mut snapshots = snapshots;
         snapshots.changed.mark_unchanged();
-        let seen = snapshots.load().lists.hashes.tools;
+        let lists = snapshots.load().lists_of(&path);
         Self {
+            seen: lists.map(|lists| lists.hashes).unwrap_or_default(),
             snapshots,
-            seen,
-            stopping,
-            ended,
+            path,
+            interest,
         }
     }
 
-    /// Resolves at the next change of the content; `None` when there will be none any more.
-    async fn changed(&mut self) -> Option<()> {
+    /// Waits for the next change; the notifications to send. `None` when there will be none any
+    /// more.
+    pub(super) async fn next(&mut self) -> Option<Vec<&'static str>> {
+        if self.interest.is_empty() {
+            return None;
+        }
         loop {
-            tokio::select! {
-                () = self.stopping.cancelled() => return None,
-                () = self.ended.cancelled() => return None,
-                changed = self.snapshots.changed.changed() => changed.ok()?,
-            }
-            let now = self.snapshots.load().lists.hashes.tools;
-            if now != self.seen {
-                self.seen = now;
-                return Some(());
+            self.snapshots.changed.changed().await.ok()?;
+            // An endpoint whose backend was removed keeps what it had until somebody asks again.
+            let Some(lists) = self.snapshots.load().lists_of(&self.path) else {
+                continue;
+            };
+            let told = notifications(&self.seen, &lists.hashes, self.interest);
+            self.seen = lists.hashes;
+            if !told.is_empty() {
+                return Some(told);
             }
         }
     }
 }
 
-/// The GET stream of a legacy session: what is said on its standing stream, and changes of the list
-/// while it is read.
-pub(super) fn standing(
-    snapshots: SnapshotReader,
-    session: Arc<Live>,
-    messages: Messages,
-    stopping: CancellationToken,
-) -> Messages {
-    let watch = Watch::new(snapshots, stopping, session.ended.clone());
-    // Holding the session keeps it from idling out while somebody listens.
-    Box::pin(stream::unfold(
-        (watch, session, messages),
-        |(mut watch, session, mut messages)| async move {
-            loop {
-                tokio::select! {
-                    biased;
-                    event = messages.next() => {
-                        return event.map(|event| (event, (watch, session, messages)));
-                    }
-                    // Said on the stream, so that it is kept for a client that comes back.
-                    changed = watch.changed() => {
-                        changed?;
-                        session.outbox.push_standing(notification(None));
-                    }
-                }
-            }
-        },
-    ))
-}
-
-/// `subscriptions/listen` of a modern client: an acknowledgement, then what it asked for, at the
-/// end a result.
-pub(super) fn listen(
-    snapshots: SnapshotReader,
-    request: &Request<'_>,
-    stopping: CancellationToken,
-) -> Answer {
-    let params = request.params.map_or("{}", RawValue::get);
-    let filter = match serde_json::from_str::<ListenParams>(params) {
-        Ok(params) => params.notifications,
-        Err(error) => {
-            let text = format!("params.notifications: {error}");
-            return Answer::error(200, &request.id, &RpcError::new(code::INVALID_PARAMS, text));
+fn notifications(seen: &KindHashes, now: &KindHashes, interest: Interest) -> Vec<&'static str> {
+    let mut told = Vec::new();
+    for kind in Kind::ALL {
+        let method = match kind {
+            Kind::Tools => method::NOTIFICATION_TOOLS_LIST_CHANGED,
+            Kind::Prompts => method::NOTIFICATION_PROMPTS_LIST_CHANGED,
+            Kind::Resources | Kind::Templates => method::NOTIFICATION_RESOURCES_LIST_CHANGED,
+        };
+        let differs = seen.get(kind) != now.get(kind);
+        if differs && interest.wants(kind) && !told.contains(&method) {
+            told.push(method);
         }
-    };
-    let id = request.id.clone();
-    let first = stream::iter([acknowledgement(&id, &filter).into()]);
-    let last_id = id.clone();
-    let last = stream::once(async move { end(&last_id).into() });
-    if !filter.tools_list_changed {
-        return Answer::Events(Box::pin(first.chain(last)));
     }
-    let watch = Watch::new(snapshots, stopping, CancellationToken::new());
-    let changes = stream::unfold((watch, id), |(mut watch, id)| async move {
-        watch.changed().await?;
-        let message = notification(Some(&id));
-        Some((message.into(), (watch, id)))
-    });
-    Answer::Events(Box::pin(first.chain(changes).chain(last)))
+    told
 }
 
-fn subscription(id: &RequestId) -> String {
-    format!(r#"{{"{}":{}}}"#, meta::SUBSCRIPTION_ID, id.to_raw())
-}
+#[cfg(test)]
+mod tests {
+    use vmcp_core::catalog::CatalogHash;
 
-fn acknowledgement(id: &RequestId, filter: &Filter) -> Bytes {
-    let honored = if filter.tools_list_changed {
-        r#"{"toolsListChanged":true}"#
-    } else {
-        "{}"
-    };
-    let params = format!(
-        r#"{{"notifications":{honored},"_meta":{}}}"#,
-        subscription(id)
-    );
-    jsonrpc::write_notification("notifications/subscriptions/acknowledged", Some(&params)).into()
-}
+    use super::*;
 
-fn notification(id: Option<&RequestId>) -> Bytes {
-    let params = id.map(|id| format!(r#"{{"_meta":{}}}"#, subscription(id)));
-    jsonrpc::write_notification("notifications/tools/list_changed", params.as_deref()).into()
-}
+    fn hashes(tools: &str, resources: &str, templates: &str) -> KindHashes {
+        let hash = |name: &str| CatalogHash::of([(name, "{}")]);
+        KindHashes {
+            tools: hash(tools),
+            resources: hash(resources),
+            templates: hash(templates),
+            ..KindHashes::default()
+        }
+    }
 
-fn end(id: &RequestId) -> Bytes {
-    let result = format!(
-        r#"{{"resultType":"complete","_meta":{}}}"#,
-        subscription(id)
-    );
-    jsonrpc::write_result(id, &result).into()
+    /// T15: each list for itself.
+    #[test]
+    fn only_the_lists_that_differ_are_told_and_each_once() {
+        let before = hashes("a", "a", "a");
+
+        let told = notifications(&before, &hashes("a", "b", "b"), Interest::ALL);
+        assert_eq!(told, [method::NOTIFICATION_RESOURCES_LIST_CHANGED]);
+        let told = notifications(&before, &hashes("b", "a", "b"), Interest::ALL);
+        assert_eq!(
+            told,
+            [
+                method::NOTIFICATION_TOOLS_LIST_CHANGED,
+                method::NOTIFICATION_RESOURCES_LIST_CHANGED
+            ]
+        );
+        assert!(notifications(&before, &before, Interest::ALL).is_empty());
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_not_told() {
+        let interest = Interest {
+            prompts: true,
+            ..Interest::default()
+        };
+
+        let told = notifications(&hashes("a", "a", "a"), &hashes("b", "b", "b"), interest);
+
+        assert!(told.is_empty());
+    }
 }

@@ -16,6 +16,7 @@ pub mod header_params;
 pub mod meta;
 pub mod method;
 pub mod progress;
+pub mod subscription;
 
 pub use discover::{DiscoverResult, UnsupportedVersions, discover_params, discover_result};
 pub use initialize::{InitializeResult, initialize_params, initialize_result};

@@ -1,0 +1,286 @@
+//! What a legacy session hears outside its calls.
+//!
+//! Owns which standing streams a session has at backends: one at each whose session it uses, while
+//! the client listens (GET), and one at each where it is subscribed to a resource. They live as
+//! long as the session and never keep it alive. Changed lists are told from the snapshot, not from
+//! backends.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::StreamExt as _;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use vmcp_core::id::BackendName;
+use vmcp_core::jsonrpc::{self, raw};
+use vmcp_core::limits;
+use vmcp_core::mcp::method;
+
+use super::Gateway;
+use super::forward::Forward;
+use super::held_stream::{Ear, HeldStream, State, Wish};
+use super::legacy::declared;
+use super::live::Live;
+use super::message::{EndpointPath, Messages};
+use super::port::{ServerRequest, SessionScope, UpstreamError};
+use super::sink::Sink;
+use super::watch::{Changes, Interest};
+
+/// The standing streams of one session.
+#[derive(Debug, Default)]
+pub struct Standing {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// The client has opened its own stream.
+    listening: bool,
+    /// Legacy backends that keep a session for this client.
+    used: BTreeSet<BackendName>,
+    held: HashMap<BackendName, Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    wish: watch::Sender<Wish>,
+    state: watch::Receiver<State>,
+}
+
+/// A changed wish, and where to see what became of it.
+pub(super) struct Wished {
+    revision: u64,
+    state: watch::Receiver<State>,
+}
+
+impl Standing {
+    /// Every resource that the client is subscribed to.
+    #[must_use]
+    pub fn subscriptions(&self) -> Vec<Arc<str>> {
+        let inner = self.lock();
+        let resources = inner.held.values().flat_map(|held| {
+            let wish = held.wish.borrow();
+            wish.resources.iter().cloned().collect::<Vec<_>>()
+        });
+        resources.collect()
+    }
+
+    /// Forgets a subscription. `None`: there was none.
+    pub(super) fn forget(&self, uri: &str) -> Option<Wished> {
+        let mut inner = self.lock();
+        let listening = inner.listening;
+        let has = |held: &Held| held.wish.borrow().resources.contains(uri);
+        let backend = inner
+            .held
+            .iter()
+            .find(|(_, held)| has(held))
+            .map(|(backend, _)| backend.clone())?;
+        let held = inner.held.get(&backend)?;
+        let wished = held.change(|resources| {
+            resources.remove(uri);
+        });
+        let idle = held.wish.borrow().resources.is_empty();
+        if idle && !(listening && inner.used.contains(&backend)) {
+            inner.held.remove(&backend);
+        }
+        Some(wished)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn change(&self, act: impl FnOnce(&mut BTreeSet<Arc<str>>)) -> Wished {
+        let mut revision = 0;
+        self.wish.send_modify(|wish| {
+            act(&mut wish.resources);
+            wish.revision += 1;
+            revision = wish.revision;
+        });
+        Wished {
+            revision,
+            state: self.state.clone(),
+        }
+    }
+}
+
+impl Wished {
+    /// Waits until the stream stands as wished, or does not. Bounded.
+    pub(super) async fn settled(mut self) -> Result<(), UpstreamError> {
+        let revision = Some(self.revision);
+        let tried = self.state.wait_for(|state| state.revision >= revision);
+        let state = match timeout(limits::SUBSCRIBE * 3, tried).await {
+            Ok(Ok(state)) => state.failure.clone(),
+            // The session ended.
+            Ok(Err(_)) => None,
+            Err(_) => Some(UpstreamError::Timeout(limits::SUBSCRIBE)),
+        };
+        state.map_or(Ok(()), Err)
+    }
+}
+
+impl Gateway {
+    /// The client listens: `events` are its own stream. It holds the session as long as it is read.
+    pub(super) fn stand(
+        &self,
+        live: &Arc<Live>,
+        path: &EndpointPath,
+        events: Messages,
+    ) -> Messages {
+        let mut inner = live.standing.lock();
+        if !std::mem::replace(&mut inner.listening, true) {
+            tokio::spawn(tell_changes(
+                Changes::new(self.snapshots.clone(), path.clone(), Interest::ALL),
+                Arc::downgrade(live),
+                live.ended.clone(),
+                self.stopping.clone(),
+            ));
+            for backend in inner.used.clone() {
+                self.hold_stream(live, &mut inner, &backend);
+            }
+        }
+        drop(inner);
+        let over = ended(live.ended.clone(), self.stopping.clone());
+        let live = Arc::clone(live);
+        let held = events.map(move |event| {
+            let _session = &live;
+            event
+        });
+        Box::pin(held.take_until(Box::pin(over)))
+    }
+
+    /// The session uses a session of this backend's.
+    pub(super) fn used(&self, forward: &Forward) {
+        let Some(guard) = &forward.caller.cancel else {
+            return;
+        };
+        let keeps_session = forward
+            .view
+            .dialect
+            .is_some_and(|dialect| super::failure::keeps_session(&dialect));
+        let backend = &forward.view.id.name;
+        let mut inner = guard.live.standing.lock();
+        if keeps_session && inner.used.insert(backend.clone()) && inner.listening {
+            self.hold_stream(&guard.live, &mut inner, backend);
+        }
+    }
+
+    /// Adds a subscription. `None`: there are too many.
+    pub(super) fn want(
+        &self,
+        live: &Arc<Live>,
+        backend: &BackendName,
+        uri: &Arc<str>,
+    ) -> Option<Wished> {
+        if live.standing.subscriptions().len() >= limits::SUBSCRIPTIONS {
+            return None;
+        }
+        let mut inner = live.standing.lock();
+        let held = self.hold_stream(live, &mut inner, backend);
+        Some(held.change(|resources| {
+            resources.insert(Arc::clone(uri));
+        }))
+    }
+
+    /// The stream at this backend, begun if there is none.
+    fn hold_stream<'a>(
+        &self,
+        live: &Arc<Live>,
+        inner: &'a mut Inner,
+        backend: &BackendName,
+    ) -> &'a Held {
+        inner.held.entry(backend.clone()).or_insert_with(|| {
+            let (wish, wished) = watch::channel(Wish::default());
+            let (told, state) = watch::channel(State::default());
+            let stream = HeldStream {
+                port: Arc::clone(&self.port),
+                snapshots: self.snapshots.clone(),
+                backend: backend.clone(),
+                ear: ear(live),
+                wish: wished,
+                state: told,
+                sink: Sink::Session {
+                    live: Arc::downgrade(live),
+                    ended: live.ended.clone(),
+                },
+            };
+            let stopping = self.stopping.clone();
+            tokio::spawn(async move { stopping.run_until_cancelled(stream.run(None)).await });
+            Held { wish, state }
+        })
+    }
+}
+
+/// As the calls of this session present themselves: the upstream session is the same.
+fn ear(live: &Live) -> Ear {
+    Ear {
+        scope: SessionScope::Client(Arc::clone(&live.id)),
+        capabilities: declared(live),
+        info: live.claims.client_info_raw.as_deref().map(Arc::from),
+        version: live.claims.protocol_version,
+        log_level: live.log_level(),
+    }
+}
+
+/// Tells a session of changed lists until it ends.
+async fn tell_changes(
+    mut changes: Changes,
+    live: std::sync::Weak<Live>,
+    session_ended: CancellationToken,
+    stopping: CancellationToken,
+) {
+    let tell = async {
+        while let Some(methods) = changes.next().await {
+            let Some(live) = live.upgrade() else { return };
+            for method in methods {
+                let message = jsonrpc::write_notification(method, None);
+                live.outbox.push_standing(message.into());
+            }
+        }
+    };
+    tokio::select! {
+        () = tell => {}
+        () = ended(session_ended, stopping) => {}
+    }
+}
+
+async fn ended(session: CancellationToken, stopping: CancellationToken) {
+    tokio::select! {
+        () = session.cancelled() => {}
+        () = stopping.cancelled() => {}
+    }
+}
+
+/// A request of a backend's outside any call, for the client of a session. Without a client that
+/// listens and can do what is asked, it is dropped, and the backend is told so.
+pub(super) fn ask(live: &Arc<Live>, request: ServerRequest) {
+    let capability = match &*request.method {
+        method::ROOTS_LIST => "roots",
+        method::SAMPLING_CREATE_MESSAGE => "sampling",
+        method::ELICITATION_CREATE => "elicitation",
+        _ => return,
+    };
+    let capabilities = live.claims.client_capabilities_raw.as_deref();
+    if raw::top_level(capabilities.unwrap_or("{}"), capability).is_none() {
+        return;
+    }
+    let (message, mut pending) = live.asks.ask(&request.method, request.params.as_deref());
+    if !live.outbox.push_standing(message) {
+        return;
+    }
+    let ended = live.ended.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            answer = timeout(limits::PARKED_ROUND, pending.answer()) => {
+                if let Ok(Some(answer)) = answer {
+                    request.answer.answer(answer);
+                }
+            }
+            () = ended.cancelled() => {}
+        }
+    });
+}

@@ -1,0 +1,266 @@
+//! Subscriptions to resources, and the streams of modern listeners.
+//!
+//! Owns `resources/subscribe` and `resources/unsubscribe` of legacy clients and
+//! `subscriptions/listen` of modern ones. A listener is acknowledged at once with what we serve
+//! ourselves; only resources wait for their backend, bounded, and those that it does not take are
+//! left out. Never lets one client's subscription reach another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
+use serde_json::value::RawValue;
+use tokio::sync::{mpsc, watch};
+
+use vmcp_core::id::BackendName;
+use vmcp_core::jsonrpc::{Request, RequestId};
+use vmcp_core::limits;
+use vmcp_core::mcp::subscription::{self, SubscriptionFilter};
+use vmcp_core::mcp::{Era, method};
+
+use super::Gateway;
+use super::aim::{self, invalid};
+use super::failure::{error_code, target, to_rpc};
+use super::forward::{Caller, Forward};
+use super::held_stream::{self, Ear, HeldStream, State, Stood, Wish};
+use super::live::Live;
+use super::message::Answer;
+use super::port::EVENT_BUFFER;
+use super::sink::Sink;
+use super::standing::Wished;
+use super::watch::{Changes, Interest};
+use crate::snapshot::Snapshot;
+
+/// What one backend is asked to tell.
+type ByBackend = BTreeMap<BackendName, BTreeSet<Arc<str>>>;
+
+/// A stream that stands for a listener.
+struct Heard {
+    backend: BackendName,
+    resources: BTreeSet<Arc<str>>,
+    stood: Stood,
+}
+
+impl Gateway {
+    /// `resources/subscribe` and `resources/unsubscribe` of a legacy client.
+    pub(super) async fn subscribe(
+        &self,
+        caller: Caller,
+        live: &Arc<Live>,
+        request: &Request<'_>,
+        started: Instant,
+    ) -> Answer {
+        let params = request.params.map_or("{}", RawValue::get);
+        let uri: Arc<str> = match aim::text(params, "params", "uri") {
+            Ok(uri) => uri.into(),
+            Err(error) => return Answer::error(200, &request.id, &error),
+        };
+        if request.method == method::RESOURCES_UNSUBSCRIBE {
+            return self
+                .unsubscribe(caller, live, request, (&uri, started))
+                .await;
+        }
+        let forward = match self.route(caller, method::RESOURCES_SUBSCRIBE, request, started) {
+            Ok(forward) => forward,
+            Err(answer) => return answer,
+        };
+        let Some(wished) = self.want(live, &forward.view.id.name, &uri) else {
+            forward.meter.finish("rpc_other");
+            let text = format!("more than {} subscriptions", limits::SUBSCRIPTIONS);
+            return Answer::error(200, &request.id, &invalid(text));
+        };
+        let settled = wished.settled().await;
+        match (forward.backend_era, settled) {
+            // Whatever became of the stream, the backend itself says whether it is subscribed.
+            (Era::Legacy, _) => self.reply(forward).await,
+            (Era::Modern, Ok(())) => done(&forward),
+            (Era::Modern, Err(error)) => {
+                drop(live.standing.forget(&uri));
+                forward.meter.finish(error_code(&error));
+                let error = to_rpc(Era::Legacy, forward.method, &forward.view, &error);
+                Answer::error(200, &request.id, &error)
+            }
+        }
+    }
+
+    async fn unsubscribe(
+        &self,
+        caller: Caller,
+        live: &Arc<Live>,
+        request: &Request<'_>,
+        (uri, started): (&str, Instant),
+    ) -> Answer {
+        let forgotten: Option<Wished> = live.standing.forget(uri);
+        match self.route(caller, method::RESOURCES_UNSUBSCRIBE, request, started) {
+            Ok(forward) if forward.backend_era == Era::Legacy => self.reply(forward).await,
+            Ok(forward) => done(&forward),
+            // Its backend is gone, and the subscription with it.
+            Err(_) if forgotten.is_some() => Answer::result(&request.id, "{}"),
+            Err(answer) => answer,
+        }
+    }
+
+    /// Subscribes a session that another replica had to what it was subscribed to there.
+    pub async fn resubscribe(&self, live: &Arc<Live>, resources: Vec<Arc<str>>) {
+        let snapshot = self.snapshots.load();
+        for uri in resources.iter().take(limits::SUBSCRIPTIONS) {
+            if let Some(route) = snapshot.lists.routes.resource(uri) {
+                drop(self.want(live, &route.backend.name, uri));
+            }
+        }
+    }
+
+    /// `subscriptions/listen` of a modern client.
+    pub(super) async fn listen(&self, caller: &Caller, request: &Request<'_>) -> Answer {
+        let params = request.params.map_or("{}", RawValue::get);
+        let asked = match SubscriptionFilter::parse(params) {
+            Ok(asked) => asked,
+            Err(text) => return Answer::error(200, &request.id, &invalid(text)),
+        };
+        if asked.resource_subscriptions.len() > limits::SUBSCRIPTIONS {
+            let text = format!("more than {} subscriptions", limits::SUBSCRIPTIONS);
+            return Answer::error(200, &request.id, &invalid(text));
+        }
+        // From here on, so that a change in the time that backends take is told.
+        let interest = Interest {
+            tools: asked.tools_list_changed,
+            prompts: asked.prompts_list_changed,
+            resources: asked.resources_list_changed,
+        };
+        let changes = Changes::new(self.snapshots.clone(), caller.path.clone(), interest);
+        let heard = self.hear(caller, &asked.resource_subscriptions).await;
+        let honoured = SubscriptionFilter {
+            resource_subscriptions: heard
+                .iter()
+                .flat_map(|heard| heard.resources.iter().cloned())
+                .collect(),
+            ..asked
+        };
+        let id = &request.id;
+        let first = Bytes::from(honoured.acknowledgement(id));
+        let said = self.follow(caller, id, heard);
+        let news = stream::select(told(changes, id.clone()), said);
+        let stopping = self.stopping.clone();
+        let news = news.take_until(Box::pin(stopping.cancelled_owned()));
+        let last = Bytes::from(subscription::ended(id));
+        let all = stream::iter([first])
+            .chain(news)
+            .chain(stream::iter([last]));
+        Answer::Events(Box::pin(all.map(Into::into)))
+    }
+
+    /// Opens a stream at each backend that has one of these resources, all at once.
+    async fn hear(&self, caller: &Caller, resources: &BTreeSet<Arc<str>>) -> Vec<Heard> {
+        let snapshot = self.snapshots.load();
+        let ear = ear(caller);
+        let opening = by_backend(&snapshot, caller, resources).into_iter();
+        let opening = opening.map(|(backend, resources)| {
+            let view = snapshot.backend(&backend).cloned();
+            let ear = ear.clone();
+            async move {
+                let view = view?;
+                let target = target(&view).ok()?;
+                let generation = target.generation;
+                let era = view.dialect.map_or(Era::Legacy, |dialect| dialect.era);
+                let wanted = resources.iter().cloned().collect();
+                let events = held_stream::open(&*self.port, target, &ear, wanted)
+                    .await
+                    .ok()?;
+                let stood = Stood {
+                    events,
+                    generation,
+                    era,
+                };
+                Some(Heard {
+                    backend,
+                    resources,
+                    stood,
+                })
+            }
+        });
+        let opened = futures::future::join_all(opening).await;
+        opened.into_iter().flatten().collect()
+    }
+
+    /// What those streams say, for as long as it is read.
+    fn follow(
+        &self,
+        caller: &Caller,
+        id: &RequestId,
+        heard: Vec<Heard>,
+    ) -> impl Stream<Item = Bytes> + use<> {
+        let (sender, receiver) = mpsc::channel(EVENT_BUFFER);
+        let mut wishes = Vec::new();
+        for Heard {
+            backend,
+            resources,
+            stood,
+        } in heard
+        {
+            let (wish, wished) = watch::channel(Wish {
+                resources,
+                revision: 0,
+            });
+            wishes.push(wish);
+            let stream = HeldStream {
+                port: Arc::clone(&self.port),
+                snapshots: self.snapshots.clone(),
+                backend,
+                ear: ear(caller),
+                wish: wished,
+                state: watch::Sender::new(State::default()),
+                sink: Sink::Listener {
+                    id: id.clone(),
+                    sender: sender.clone(),
+                },
+            };
+            tokio::spawn(stream.run(Some(stood)));
+        }
+        stream::unfold((receiver, wishes), |(mut receiver, wishes)| async move {
+            let message = receiver.recv().await?;
+            Some((message, (receiver, wishes)))
+        })
+    }
+}
+
+fn ear(caller: &Caller) -> Ear {
+    Ear {
+        scope: caller.scope.clone(),
+        capabilities: caller.capabilities.clone(),
+        info: caller.info.clone(),
+        version: caller.version,
+        log_level: caller.log_level.clone(),
+    }
+}
+
+/// Resources that nobody serves are left out.
+fn by_backend(snapshot: &Snapshot, caller: &Caller, resources: &BTreeSet<Arc<str>>) -> ByBackend {
+    let mut found = ByBackend::new();
+    let Some(lists) = snapshot.lists_of(&caller.path) else {
+        return found;
+    };
+    for uri in resources {
+        if let Some(route) = lists.routes.resource(uri) {
+            let backend = route.backend.name.clone();
+            found.entry(backend).or_default().insert(Arc::clone(uri));
+        }
+    }
+    found
+}
+
+/// Our own news, as messages of the listener's stream.
+fn told(changes: Changes, id: RequestId) -> impl Stream<Item = Bytes> {
+    let news = stream::unfold(changes, |mut changes| async move {
+        let methods = changes.next().await?;
+        Some((stream::iter(methods), changes))
+    });
+    news.flatten()
+        .map(move |method| subscription::tagged(method, &id).into())
+}
+
+fn done(forward: &Forward) -> Answer {
+    forward.meter.finish("ok");
+    Answer::result(&forward.id, "{}")
+}
