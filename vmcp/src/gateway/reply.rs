@@ -5,6 +5,7 @@
 //! disconnection does not, so what is left of the call is drained in the background.
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -67,9 +68,9 @@ impl Reply {
                 (Next::Event(Ok(UpstreamEvent::Request(_))), _) => {}
                 (Next::Event(Ok(UpstreamEvent::Notification(_))), Accepts::JsonOnly) => {}
                 (Next::Event(Ok(UpstreamEvent::Notification(first))), Accepts::JsonOrEvents) => {
-                    return Answer::Events(self.stream(Some(message(&first))));
+                    return Answer::Events(self.events(Some(message(&first))));
                 }
-                (Next::Silent, _) => return Answer::Events(self.stream(None)),
+                (Next::Silent, _) => return Answer::Events(self.events(None)),
                 (end, _) => {
                     let body = self.finish(end);
                     return Answer::Json {
@@ -95,6 +96,23 @@ impl Reply {
             () = cancellation(self.forward.caller.cancel.as_ref()) => Next::Cancelled,
             () = silent => Next::Silent,
         }
+    }
+
+    /// A stream of the session where there is one: written by a task, so that a client which loses
+    /// its connection comes back for the rest. Others read the call itself.
+    fn events(self, first: Option<Bytes>) -> Messages {
+        let Some(guard) = &self.caller.cancel else {
+            return self.stream(first);
+        };
+        let (writer, messages) = guard.live.outbox.open();
+        let mut said = self.stream(first);
+        // Ends with the call, which has a deadline.
+        tokio::spawn(async move {
+            while let Some(event) = said.next().await {
+                writer.send(event.data);
+            }
+        });
+        messages
     }
 
     /// The rest of the reply as whole JSON-RPC messages.
