@@ -101,7 +101,7 @@ impl Reply {
     /// A stream of the session where there is one: written by a task, so that a client which loses
     /// its connection comes back for the rest. Others read the call itself.
     fn events(self, first: Option<Bytes>) -> Messages {
-        let Some(guard) = &self.caller.cancel else {
+        let Some(guard) = &self.forward.caller.cancel else {
             return self.stream(first);
         };
         let (writer, messages) = guard.live.outbox.open();
