@@ -5,6 +5,7 @@
 //! a program that is shipped. A harness is no test: it reports errors, and the test decides.
 
 pub mod backend;
+pub mod conformance;
 pub mod controlplane;
 pub mod eventually;
 pub mod http;

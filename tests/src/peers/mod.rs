@@ -63,10 +63,15 @@ pub fn installed() -> Result<Peers> {
 
 impl Peers {
     /// A program of ours or of an npm package, under the pinned Node.js.
-    fn node(&self, script: impl AsRef<Path>) -> Launch {
+    pub(crate) fn node(&self, script: impl AsRef<Path>) -> Launch {
         Launch::new(self.folder.join("npm/node_modules/node/bin/node"))
             .env("VMCP_PEERS", &self.folder)
             .arg(script.as_ref())
+    }
+
+    /// A file of an npm package.
+    pub(crate) fn npm_file(&self, path: &str) -> PathBuf {
+        self.folder.join("npm/node_modules").join(path)
     }
 
     fn npm_bin(&self, name: &str) -> PathBuf {
