@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use vmcp::backend::watch::{self, Ended, OnChange};
-use vmcp::snapshot::{Endpoint, ProtocolChoice, Transport};
+use vmcp::snapshot::{Endpoint, ProtocolChoice, SessionLoss, Transport};
 use vmcp_core::health::{Dialect, SessionMode, Wire};
 use vmcp_core::mcp::{Era, ProtocolVersion};
 use vmcp_tests::backend::{Backend, Behaviour, Fault, Script, Tool};
@@ -153,6 +153,7 @@ async fn a_refused_stream_leaves_nothing_and_is_told_from_a_broken_one() -> Resu
             protocol: ProtocolChoice::Auto,
             connect_timeout: SOON,
             call_timeout: SOON,
+            session_loss: SessionLoss::default(),
         };
         let dialect = Dialect {
             era: Era::Legacy,

@@ -14,7 +14,7 @@ use vmcp_core::mcp::Era;
 
 use crate::backend::probe::{self, CheckReport, ProbeMemory, ProbeTarget, Want};
 use crate::cli::{ProbeArgs, ProtocolArg, TransportArg};
-use crate::snapshot::{Endpoint, ProtocolChoice, Transport};
+use crate::snapshot::{Endpoint, ProtocolChoice, SessionLoss, Transport};
 
 /// What a check says to a person and to a kubelet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,7 @@ fn endpoint(args: &ProbeArgs) -> Endpoint {
         },
         connect_timeout: args.timeout,
         call_timeout: args.timeout,
+        session_loss: SessionLoss::default(),
     }
 }
 

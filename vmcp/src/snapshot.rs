@@ -50,6 +50,16 @@ impl Transport {
     }
 }
 
+/// What a client sees when the backend forgot its session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SessionLoss {
+    /// A new one takes its place, and the first result says so.
+    #[default]
+    Reinitialize,
+    /// Its own session is over too.
+    Fail,
+}
+
 /// Where a backend is and how to speak to it. Resolved once per generation, looked up in DNS anew
 /// by each connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +70,7 @@ pub struct Endpoint {
     pub protocol: ProtocolChoice,
     pub connect_timeout: Duration,
     pub call_timeout: Duration,
+    pub session_loss: SessionLoss,
 }
 
 /// One backend as seen at the moment of the snapshot.

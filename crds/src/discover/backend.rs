@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::problem::Problem;
 use super::url::{BackendUrl, Scheme};
 use crate::health::HealthCheck;
-use crate::mcpserver::{self, MCPServer, MCPServerSpec, Protocol, Transport};
+use crate::mcpserver::{self, MCPServer, MCPServerSpec, Protocol, SessionLoss, Transport};
 use crate::names;
 use crate::reason::Reason;
 use crate::tools::Tools;
@@ -27,6 +27,7 @@ pub struct Backend {
     pub transport: Transport,
     pub protocol: Protocol,
     pub host_header: Option<String>,
+    pub session_loss: SessionLoss,
     pub health: HealthCheck,
     pub timeouts: Timeouts,
     pub catalog_policy: CatalogPolicy,
@@ -83,6 +84,7 @@ impl Backend {
             transport: spec.transport,
             protocol: spec.protocol,
             host_header: spec.host_header.clone(),
+            session_loss: spec.session_loss,
             health: HealthCheck::resolve(spec.health_check.as_ref(), gateway.health_check.as_ref()),
             timeouts: Timeouts::from(&spec.timeouts),
             catalog_policy: CatalogPolicy::from(&spec.catalog),
@@ -107,6 +109,7 @@ impl Backend {
             transport: Transport::default(),
             protocol: Protocol::default(),
             host_header: None,
+            session_loss: SessionLoss::default(),
             health: HealthCheck::default(),
             timeouts: Timeouts::default(),
             catalog_policy: CatalogPolicy::default(),

@@ -9,8 +9,8 @@ mod status;
 mod workload;
 
 pub use spec::{
-    Catalog, CatalogPolicy, MCPServer, MCPServerSpec, Protocol, Remote, ServiceRef, Timeouts,
-    Transport,
+    Catalog, CatalogPolicy, MCPServer, MCPServerSpec, Protocol, Remote, ServiceRef, SessionLoss,
+    Timeouts, Transport,
 };
 pub use status::{MCPServerStatus, ServerInfo};
 pub use workload::{ImagePullPolicy, Workload, WorkloadSecurityContext, WorkloadVolume};

@@ -98,6 +98,10 @@ pub struct MCPServerSpec {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub resource_uri_prefixes: Vec<String>,
+    /// What a client sees when the server forgot its session: Reinitialize opens another one and
+    /// marks the first result, Fail ends the client's session with HTTP 404.
+    #[serde(default)]
+    pub session_loss: SessionLoss,
     /// Protocol era: auto detects it; modern is 2026-07-28 and later, legacy before.
     #[serde(default)]
     pub protocol: Protocol,
@@ -216,6 +220,14 @@ pub enum Protocol {
     Auto,
     Modern,
     Legacy,
+}
+
+/// What a client sees when the server forgot its session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum SessionLoss {
+    #[default]
+    Reinitialize,
+    Fail,
 }
 
 impl Protocol {

@@ -97,10 +97,18 @@ impl Engine {
     pub(super) fn announce_tools_changed(&self) {
         // No open stream is no error.
         let _nobody_listens = self.changes.send(Said::ToolsChanged);
+        let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+        for stream in self.sessions.streams() {
+            // A stream that is full hears of an earlier one.
+            let _full = stream.try_send(Piece::Data(framing::event(changed)));
+        }
     }
 
     /// A raw message on the GET stream of a session; lost where nobody listens.
     pub(super) fn say(&self, session: &str, message: &str) {
+        if let Some(stream) = self.sessions.stream(session) {
+            let _full = stream.try_send(Piece::Data(framing::event(message)));
+        }
         let (session, message) = (session.to_owned(), message.to_owned());
         let _nobody_listens = self.changes.send(Said::Raw { session, message });
     }

@@ -174,6 +174,11 @@ impl Backend {
         self.engine.announce_tools_changed();
     }
 
+    /// Sends a raw message on every open `subscriptions/listen`.
+    pub fn say_to_listeners(&self, message: &str) {
+        self.engine.say(modern::LISTENERS, message);
+    }
+
     /// Sends a raw message on the open GET stream of one session.
     pub fn say(&self, session: &str, message: &str) {
         self.engine.say(session, message);

@@ -12,6 +12,8 @@ use super::engine::Engine;
 use super::reply::{Message, Plain, Reply};
 use super::script::{GetStream, Script};
 
+/// Instead of a session, for what is said to all that listen.
+pub(super) const LISTENERS: &str = "modern listeners";
 pub(super) const VERSION: &str = "2026-07-28";
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -102,15 +104,27 @@ fn listen(engine: &Engine, rpc: &Rpc) -> Reply {
     let wanted = rpc.params["notifications"]["toolsListChanged"]
         .as_bool()
         .unwrap_or(false);
+    let mut agreed = json!({});
+    if wanted {
+        agreed["toolsListChanged"] = true.into();
+    }
+    if rpc.params["notifications"]["resourceSubscriptions"].is_array() {
+        agreed["resourceSubscriptions"] =
+            rpc.params["notifications"]["resourceSubscriptions"].clone();
+    }
     let tag: serde_json::Value = serde_json::from_str(rpc.id_raw()).unwrap_or_default();
     let acknowledged = json!({
         "jsonrpc": "2.0",
         "method": "notifications/subscriptions/acknowledged",
         "params": {
             "_meta": {META_SUBSCRIPTION: tag},
-            "notifications": if wanted { json!({"toolsListChanged": true}) } else { json!({}) },
+            "notifications": agreed,
         },
     });
     let params = json!({"_meta": {META_SUBSCRIPTION: tag}});
-    engine.change_stream(Some(acknowledged.to_string()), params.to_string(), None)
+    engine.change_stream(
+        Some(acknowledged.to_string()),
+        params.to_string(),
+        Some(LISTENERS.to_owned()),
+    )
 }

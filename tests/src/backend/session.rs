@@ -98,6 +98,15 @@ impl Sessions {
         self.with(id, |session| session.stream.clone()).flatten()
     }
 
+    /// Every open stream of 2024-11-05.
+    pub(super) fn streams(&self) -> Vec<mpsc::Sender<Piece>> {
+        let sessions = self.inner();
+        sessions
+            .iter()
+            .filter_map(|one| one.stream.clone())
+            .collect()
+    }
+
     /// False where the id names no live session.
     pub(super) fn end(&self, id: &str, how: SessionEnd) -> bool {
         self.with(id, |session| {

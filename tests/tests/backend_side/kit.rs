@@ -18,7 +18,7 @@ use vmcp::gateway::port::{
     BackendPort, Observation, Repeat, SessionScope, Target, UpstreamError, UpstreamEvent,
     UpstreamEvents, UpstreamRequest,
 };
-use vmcp::snapshot::{Endpoint, ProtocolChoice, Transport};
+use vmcp::snapshot::{Endpoint, ProtocolChoice, SessionLoss, Transport};
 use vmcp_core::health::{Dialect, Outcome, ProbeFailure};
 use vmcp_core::id::{BackendId, Generation};
 use vmcp_core::mcp::ProtocolVersion;
@@ -39,6 +39,7 @@ pub fn endpoint(url: &str) -> Endpoint {
         protocol: ProtocolChoice::Auto,
         connect_timeout: Duration::from_secs(5),
         call_timeout: Duration::from_secs(30),
+        session_loss: SessionLoss::default(),
     }
 }
 

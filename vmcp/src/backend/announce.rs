@@ -8,6 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::Notify;
+
 use vmcp_core::id::{BackendId, Generation};
 
 /// What is to be done when a list changed. Must not wait.
@@ -19,16 +21,28 @@ type Announce = dyn Fn(&BackendId, Generation) + Send + Sync;
 /// What the standing streams of one runtime say: each session of a server hears the same, so it is
 /// gathered, and told at each [`News::tell`].
 #[derive(Clone, Debug, Default)]
-pub struct News(Arc<AtomicBool>);
+pub struct News(Arc<Whispers>);
+
+#[derive(Debug, Default)]
+struct Whispers {
+    something: AtomicBool,
+    wake: Notify,
+}
 
 impl News {
     pub fn hear(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.something.store(true, Ordering::Relaxed);
+        self.0.wake.notify_one();
+    }
+
+    /// Resolves when something was heard. For one listener.
+    pub async fn heard(&self) {
+        self.0.wake.notified().await;
     }
 
     /// Passes on what was heard since the last time.
     pub fn tell(&self, announcer: &Announcer, id: &BackendId, generation: Generation) {
-        if self.0.swap(false, Ordering::Relaxed) {
+        if self.0.something.swap(false, Ordering::Relaxed) {
             (announcer.0)(id, generation);
         }
     }

@@ -11,16 +11,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use vmcp_core::health::{
-    CallOutcome, Dialect, Outcome, ProbeFailure, ProbeReason, SessionMode, Step, Wire,
-};
+use vmcp_core::health::{CallOutcome, Dialect, ProbeReason, SessionMode, Step, Wire};
 use vmcp_core::jsonrpc::raw;
-use vmcp_core::mcp::{Era, method};
+use vmcp_core::mcp::{Era, meta, method};
 
 use super::announce::{Announcements, Announcer};
 use super::bulkhead::Place;
 use super::ending::{
-    OwnedDoing, by_reason, learnt_from, own_error, session_ended, stopped, undetected,
+    OwnedDoing, client_error, learnt_from, not_opened, own_error, session_ended, stopped,
+    undetected,
 };
 use super::message::Answer;
 use super::passage::Route;
@@ -31,12 +30,16 @@ use super::slot::{Slot, Wanted};
 use super::verdict::{self, Doing};
 use super::wire::{Refusal, WireError};
 use crate::gateway::port::{SessionScope, UpstreamError, UpstreamEvent, UpstreamRequest};
+use crate::snapshot::SessionLoss;
 
 /// What a full queue tells the client to wait.
 const RETRY_OVERLOADED: Duration = Duration::from_secs(1);
 
 pub type Events = mpsc::Sender<Result<UpstreamEvent, UpstreamError>>;
 pub type Started = oneshot::Sender<Result<(), UpstreamError>>;
+
+/// Says in the first result of a session that it began anew.
+const SESSION_RESTARTED: &str = "vmcp.dev/sessionRestarted";
 
 /// How often a call may change its session. Once for a refusal (T18), and as often again where
 /// other calls of its client renewed theirs before this one was sent.
@@ -182,6 +185,9 @@ impl Call {
         let claimed = self.claimed.take();
         let mut cell = claimed.unwrap_or_else(|| self.slot.session(self.wanted()));
         self.hold(&cell);
+        if cell.is_restarted() {
+            self.survives_loss()?;
+        }
         let mut answer = self.within(dialect, &cell).await;
         let mut refused = false;
         for _ in 0..RENEWALS {
@@ -196,14 +202,31 @@ impl Call {
             if !again {
                 break;
             }
+            if refused {
+                self.survives_loss()?;
+            }
             cell = self.renew(&cell).await?;
             answer = self.within(dialect, &cell).await;
         }
         if answer.is_ok() {
             self.give_back();
         }
-        let answer = own_error(dialect.era, self.doing(), answer)?;
+        let mut answer = own_error(dialect.era, self.doing(), answer)?;
+        if let Ok(result) = &mut answer
+            && cell.take_restarted()
+        {
+            *result = meta::with_meta(Some(result), &[(SESSION_RESTARTED, "true")]).into();
+        }
         self.deliver(answer).await
+    }
+
+    /// May the call go on in a new session, where the backend forgot its client's?
+    fn survives_loss(&self) -> Result<(), Broken> {
+        let of_client = matches!(self.request.scope, SessionScope::Client(_));
+        match self.slot.site.endpoint.session_loss {
+            SessionLoss::Fail if of_client => Err(Broken::Unasked(UpstreamError::SessionLost)),
+            SessionLoss::Fail | SessionLoss::Reinitialize => Ok(()),
+        }
     }
 
     async fn renew(&mut self, lost: &Arc<Cell>) -> Result<Arc<Cell>, Broken> {
@@ -245,7 +268,11 @@ impl Call {
                 }
                 self.travel(Route::Session(opened)).await
             }
-            Err(error) => Err(self.not_open(error)),
+            Err(OpenError::Ended) => Err(Broken::Ended),
+            Err(error) => {
+                let error = not_opened(error, &slot.site.endpoint.url);
+                Err(Broken::Failed(error))
+            }
         }
     }
 
@@ -312,42 +339,15 @@ impl Call {
                 } else {
                     Some(CallOutcome::Failed(failure.clone()))
                 };
-                (self.client_error(&error, failure), learnt)
+                let error = match client_error(&error, failure) {
+                    UpstreamError::Timeout(_) => UpstreamError::Timeout(self.allowed),
+                    error => error,
+                };
+                (error, learnt)
             }
         };
         self.report(error).await;
         learnt
-    }
-
-    fn client_error(&self, error: &WireError, failure: ProbeFailure) -> UpstreamError {
-        match error {
-            WireError::Timeout(_) => UpstreamError::Timeout(self.allowed),
-            WireError::Protocol(_) | WireError::Cut(_) | WireError::TooLarge(_) => {
-                UpstreamError::Protocol(failure)
-            }
-            _ => by_reason(failure),
-        }
-    }
-
-    fn not_open(&self, error: OpenError) -> Broken {
-        let failure = match error {
-            OpenError::Ended => return Broken::Ended,
-            OpenError::Wire(error) => {
-                verdict::failure(Doing::INITIALIZE, &error, &self.slot.site.endpoint.url)
-            }
-            OpenError::Outcome(outcome) => match *outcome {
-                Outcome::Failed(failure)
-                | Outcome::AuthRequired(failure)
-                | Outcome::AuthFailed(failure) => failure,
-                _ => verdict::failed(
-                    Doing::INITIALIZE,
-                    ProbeReason::RateLimited,
-                    Some(429),
-                    "initialize answered HTTP 429",
-                ),
-            },
-        };
-        Broken::Failed(by_reason(failure))
     }
 
     fn doing(&self) -> Doing<'_> {
@@ -373,7 +373,7 @@ fn is_tool_error(method: &str, result: &str) -> bool {
 }
 
 /// Does a backend of this kind know its clients by a session?
-fn keeps_sessions(dialect: Dialect) -> bool {
+pub(super) fn keeps_sessions(dialect: Dialect) -> bool {
     dialect.era == Era::Legacy
         && (dialect.sessions == SessionMode::Stateful || dialect.wire == Wire::Sse)
 }

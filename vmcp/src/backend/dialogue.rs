@@ -203,7 +203,7 @@ impl Call {
     }
 }
 
-fn answer(side: &Side, id: &RequestId, said: Said) {
+pub(super) fn answer(side: &Side, id: &RequestId, said: Said) {
     side.answer(match said {
         Some(Ok(result)) => jsonrpc::write_result(id, &result),
         Some(Err(error)) => jsonrpc::write_error(id, &error),

@@ -5,12 +5,16 @@
 
 use std::sync::Arc;
 
-use vmcp_core::health::{CallOutcome, ProbeFailure, ProbeReason, Step};
+use url::Url;
+
+use vmcp_core::health::{CallOutcome, Outcome, ProbeFailure, ProbeReason, Step};
+use vmcp_core::limits::RETRY_AFTER;
 use vmcp_core::mcp::Era;
 use vmcp_core::mcp::error::code;
 
 use super::call::Broken;
 use super::message::Answer;
+use super::opening::OpenError;
 use super::verdict::{self, Doing};
 use super::wire::WireError;
 use crate::gateway::port::UpstreamError;
@@ -71,6 +75,47 @@ pub(super) fn by_reason(failure: ProbeFailure) -> UpstreamError {
     }
 }
 
+/// What a client hears of an error of the wire.
+pub(super) fn client_error(error: &WireError, failure: ProbeFailure) -> UpstreamError {
+    match error {
+        WireError::Timeout(after) => UpstreamError::Timeout(*after),
+        WireError::Protocol(_) | WireError::Cut(_) | WireError::TooLarge(_) => {
+            UpstreamError::Protocol(failure)
+        }
+        WireError::Refused(refusal) if refusal.status == 429 => UpstreamError::RateLimited {
+            retry_after: refusal.retry_after.map(|wait| wait.min(RETRY_AFTER)),
+        },
+        _ => by_reason(failure),
+    }
+}
+
+/// What a client hears of a session that could not be opened.
+pub(super) fn not_opened(error: OpenError, url: &Url) -> UpstreamError {
+    let failure = match error {
+        OpenError::Ended => session_ended(Doing::INITIALIZE),
+        OpenError::Wire(error @ WireError::Refused(_)) => {
+            let failure = verdict::failure(Doing::INITIALIZE, &error, url);
+            return client_error(&error, failure);
+        }
+        OpenError::Wire(error) => verdict::failure(Doing::INITIALIZE, &error, url),
+        OpenError::Outcome(outcome) => match *outcome {
+            Outcome::Failed(failure)
+            | Outcome::AuthRequired(failure)
+            | Outcome::AuthFailed(failure) => failure,
+            Outcome::RateLimited { retry_after } => {
+                return UpstreamError::RateLimited { retry_after };
+            }
+            _ => verdict::failed(
+                Doing::INITIALIZE,
+                ProbeReason::ProtocolError,
+                None,
+                "initialize led to no session",
+            ),
+        },
+    };
+    by_reason(failure)
+}
+
 /// What health learns from an error that was made here. A rate limit is no verdict.
 pub(super) fn learnt_from(error: &UpstreamError) -> Option<CallOutcome> {
     match error {
@@ -78,7 +123,10 @@ pub(super) fn learnt_from(error: &UpstreamError) -> Option<CallOutcome> {
         UpstreamError::Unavailable(failure)
         | UpstreamError::Authentication(failure)
         | UpstreamError::Protocol(failure) => Some(CallOutcome::Failed(failure.clone())),
-        UpstreamError::Timeout(_) | UpstreamError::Overloaded { .. } => None,
+        UpstreamError::Timeout(_)
+        | UpstreamError::Overloaded { .. }
+        | UpstreamError::RateLimited { .. }
+        | UpstreamError::SessionLost => None,
     }
 }
 

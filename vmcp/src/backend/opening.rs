@@ -14,7 +14,7 @@ use vmcp_core::mcp::{InitializeResult, ProtocolVersion, initialize_params, metho
 
 use super::desk::Desk;
 use super::detect::{AfterInitialize, after_initialize};
-use super::ear::{Ear, Of};
+use super::ear::{Ear, Hearing, Of, Settling};
 use super::link::Link;
 use super::message::{Answer, Inbound};
 use super::outgoing::{self, Last, SessionId, Voice};
@@ -24,6 +24,7 @@ use super::side::Side;
 use super::site::Site;
 use super::sse2024::SseSession;
 use super::wire::{WireError, exchange, next_id, tell};
+use crate::gateway::port::HandedSession;
 use crate::snapshot::Endpoint;
 
 /// How traffic introduces itself to a backend.
@@ -83,6 +84,21 @@ impl Opened {
         }
     }
 
+    /// A session that another replica opened.
+    #[must_use]
+    pub fn handed(session: &HandedSession) -> Option<Self> {
+        let way = Way::Http {
+            id: Some(SessionId::parse(&session.session).ok()?),
+            desk: Arc::default(),
+        };
+        let server = session.server_capabilities.as_deref().unwrap_or("{}");
+        let opened = Self::new(session.version, server, way);
+        if let Some(level) = &session.log_level {
+            opened.note_level(Arc::clone(level));
+        }
+        Some(opened)
+    }
+
     /// The way to it beside calls.
     #[must_use]
     pub fn side(&self, site: &Site) -> Side {
@@ -113,9 +129,9 @@ impl Opened {
     }
 
     /// Begins to listen to what the server says unasked, and waits a little until that stands.
-    pub async fn listen(&self, site: &Arc<Site>) {
+    pub async fn listen(&self, site: &Arc<Site>) -> Hearing {
         let Way::Http { id: Some(id), desk } = &self.way else {
-            return;
+            return Hearing::Refused;
         };
         let of = Of {
             site: Arc::clone(site),
@@ -124,13 +140,13 @@ impl Opened {
             session: id.clone(),
             version: self.version,
         };
-        let Some(settling) = self.begin_to_listen(of) else {
-            return;
-        };
-        settling.settle(&site.ears).await;
+        match self.begin_to_listen(of) {
+            Some(settling) => settling.settle(&site.ears).await,
+            None => Hearing::Refused,
+        }
     }
 
-    fn begin_to_listen(&self, of: Of) -> Option<super::ear::Settling> {
+    fn begin_to_listen(&self, of: Of) -> Option<Settling> {
         let mut ear = self.ear.lock().unwrap_or_else(PoisonError::into_inner);
         if ear.is_none() {
             *ear = Ear::open(of);
@@ -138,7 +154,10 @@ impl Opened {
         ear.as_ref().map(Ear::settling)
     }
 
+    /// Nobody listens any more, and who did hears of it.
     pub fn close_ear(&self) {
+        self.desk()
+            .fall_silent(&WireError::Lost("the session ended".to_owned()));
         drop(
             self.ear
                 .lock()
@@ -223,7 +242,7 @@ pub async fn open(
         Wire::StreamableHttp => open_http(site, terms, deadline).await?,
     };
     if terms.invites_questions() {
-        opened.listen(site).await;
+        let _ = opened.listen(site).await;
     }
     Ok(opened)
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::request::Builder;
-use http::{HeaderValue, Method, Request};
+use http::{HeaderName, HeaderValue, Method, Request};
 use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -180,6 +180,22 @@ pub fn ending(mut request: Outgoing, last: Last) -> Outgoing {
     request
 }
 
+/// Adds `Mcp-Param-*` headers; no other may pass here.
+///
+/// # Errors
+/// A name or a value that no header can carry.
+pub fn add(request: &mut Outgoing, params: &[(Box<str>, Box<str>)]) -> Result<(), http::Error> {
+    for (name, value) in params {
+        let name = HeaderName::from_bytes(name.as_bytes())?;
+        if name.as_str().starts_with(header::MCP_PARAM_PREFIX) {
+            request
+                .headers_mut()
+                .insert(name, HeaderValue::from_str(value)?);
+        }
+    }
+    Ok(())
+}
+
 fn start(method: Method, url: &Url, endpoint: &Endpoint) -> Builder {
     let path = match url.query() {
         Some(query) => format!("{}?{query}", url.path()),
@@ -242,7 +258,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::snapshot::{ProtocolChoice, Transport};
+    use crate::snapshot::{ProtocolChoice, SessionLoss, Transport};
 
     fn endpoint(url: &str) -> Endpoint {
         Endpoint {
@@ -252,6 +268,7 @@ mod tests {
             protocol: ProtocolChoice::Auto,
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(5),
+            session_loss: SessionLoss::default(),
         }
     }
 

@@ -141,7 +141,11 @@ impl Call {
                 session: opened.way.id(),
             },
         };
-        Ok(outgoing::post(&self.slot.site.endpoint, voice, body)?)
+        let mut request = outgoing::post(&self.slot.site.endpoint, voice, body)?;
+        if matches!(route, Route::Modern(_)) {
+            outgoing::add(&mut request, &self.request.param_headers)?;
+        }
+        Ok(request)
     }
 
     fn patience(&self) -> Patience {

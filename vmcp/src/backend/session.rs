@@ -11,12 +11,16 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use url::Url;
+
 use vmcp_core::health::Dialect;
+use vmcp_core::id::BackendId;
 use vmcp_core::mcp::{Era, ProtocolVersion};
 
 pub use super::opening::{CLIENT_NAME, CLIENT_VERSION, OpenError, Opened, Way};
 use super::opening::{end, open};
 use super::site::Site;
+use crate::gateway::port::HandedSession;
 
 /// A handshake is short whatever the call's own deadline is.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -56,6 +60,10 @@ impl Terms {
 pub struct Cell {
     pub terms: Terms,
     opened: OnceCell<Opened>,
+    /// Another replica opened it, and nobody listens for it here yet.
+    unheard: AtomicBool,
+    /// In place of one that was lost: the client is to be told once.
+    restarted: AtomicBool,
     ended: AtomicBool,
     /// The backend was told, or is being told.
     told: AtomicBool,
@@ -64,12 +72,66 @@ pub struct Cell {
 impl Cell {
     #[must_use]
     pub fn new(terms: &Terms) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::with(terms, None))
+    }
+
+    /// In place of a session that was lost.
+    #[must_use]
+    pub fn restarted(terms: &Terms) -> Arc<Self> {
+        let cell = Self::with(terms, None);
+        cell.restarted.store(true, Ordering::Relaxed);
+        Arc::new(cell)
+    }
+
+    /// A session that another replica opened. `None`: it cannot be used.
+    #[must_use]
+    pub fn handed(session: &HandedSession) -> Option<Arc<Self>> {
+        let terms = Terms::new(session.capabilities.as_ref(), session.version);
+        let opened = Opened::handed(session)?;
+        Some(Arc::new(Self::with(&terms, Some(opened))))
+    }
+
+    fn with(terms: &Terms, opened: Option<Opened>) -> Self {
+        Self {
             terms: terms.clone(),
-            opened: OnceCell::new(),
+            unheard: AtomicBool::new(opened.is_some()),
+            restarted: AtomicBool::new(false),
+            opened: OnceCell::new_with(opened),
             ended: AtomicBool::new(false),
             told: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes the session out of this process: it is not ended, and calls under way go on in it.
+    #[must_use]
+    pub fn hand_over(&self, backend: &BackendId, url: &Url) -> Option<HandedSession> {
+        self.ended.store(true, Ordering::SeqCst);
+        let opened = self.opened.get()?;
+        let session = opened.way.id()?.as_str().to_owned();
+        if self.told.swap(true, Ordering::SeqCst) {
+            return None;
+        }
+        opened.close_ear();
+        Some(HandedSession {
+            backend: backend.clone(),
+            url: url.clone(),
+            session,
+            version: opened.version,
+            capabilities: Some(Arc::clone(&self.terms.capabilities)),
+            server_capabilities: Some(Arc::from(&*opened.server)),
+            log_level: opened.level(),
         })
+    }
+
+    /// Is the client to be told that its session began anew? Once.
+    #[must_use]
+    pub fn take_restarted(&self) -> bool {
+        self.restarted.swap(false, Ordering::Relaxed)
+    }
+
+    #[must_use]
+    pub fn is_restarted(&self) -> bool {
+        self.restarted.load(Ordering::Relaxed)
     }
 
     /// The session, opened if need be. Calls of one owner wait for the one that opens it; calls of
@@ -92,6 +154,9 @@ impl Cell {
             .opened
             .get_or_try_init(|| open(site, dialect, &self.terms, deadline))
             .await?;
+        if self.unheard.swap(false, Ordering::Relaxed) && self.terms.invites_questions() {
+            let _ = opened.listen(site).await;
+        }
         // Both sides set their flag before they look at the other's, so one of them ends it.
         if self.is_ended() {
             self.tell_once(opened, site).await;

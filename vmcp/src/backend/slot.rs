@@ -18,10 +18,11 @@ use vmcp_core::id::{BackendId, Generation};
 
 use super::announce::Announcer;
 use super::bulkhead::Bulkhead;
+use super::handed::Past;
 use super::pool::Pool;
 use super::session::{Cell, Terms};
 use super::site::Site;
-use crate::gateway::port::{SessionScope, Target};
+use crate::gateway::port::{HandedSession, SessionScope, Target};
 
 /// Idle leases kept for the next modern client; more are ended at once.
 const IDLE_LEASES: usize = 16;
@@ -46,6 +47,8 @@ pub struct Slot {
     pub connections: Arc<AtomicU64>,
     /// Calls must stop: the backend is gone.
     pub stop: CancellationToken,
+    /// No new call will come; standing streams end.
+    pub closing: CancellationToken,
     pub places: Arc<Bulkhead>,
     /// Calls and standing streams under way, parked ones included.
     pub under_way: TaskTracker,
@@ -83,6 +86,7 @@ impl Slot {
             pool: Pool::default(),
             connections: Arc::default(),
             stop: CancellationToken::new(),
+            closing: CancellationToken::new(),
             places: Arc::default(),
             under_way: TaskTracker::new(),
             announcer,
@@ -103,7 +107,7 @@ impl Slot {
                     .entry(Arc::clone(client))
                     .or_insert_with(|| Cell::new(wanted.terms));
                 if !cell.is_usable() {
-                    *cell = Cell::new(wanted.terms);
+                    *cell = Cell::restarted(wanted.terms);
                 }
                 Arc::clone(cell)
             }
@@ -137,7 +141,7 @@ impl Slot {
                 let mut clients = guard(&self.clients);
                 let cell = clients.get_mut(client)?;
                 if Arc::ptr_eq(cell, lost) {
-                    *cell = Cell::new(wanted.terms);
+                    *cell = Cell::restarted(wanted.terms);
                 }
                 Some(Arc::clone(cell))
             }
@@ -157,6 +161,35 @@ impl Slot {
         None
     }
 
+    /// Begins a client with what it had elsewhere, unless it is known here already.
+    pub fn recall(&self, client: &Arc<str>, terms: &Terms, past: &Past) {
+        let cell = match past {
+            Past::None => return,
+            Past::Handed(session) => Cell::handed(session),
+            Past::Lost => Some(Cell::restarted(terms)),
+        };
+        if let Some(cell) = cell {
+            guard(&self.clients)
+                .entry(Arc::clone(client))
+                .or_insert(cell);
+        }
+    }
+
+    /// The session of a client, taken out of this process: it is not ended.
+    #[must_use]
+    pub fn export(&self, client: &str) -> Option<HandedSession> {
+        let cell = guard(&self.clients).remove(client)?;
+        cell.hand_over(&self.id, &self.site.endpoint.url)
+    }
+
+    /// Tells the server what its client says outside calls, where a session is open.
+    pub fn notify(&self, client: &str, message: Vec<u8>) {
+        let cell = guard(&self.clients).get(client).map(Arc::clone);
+        if let Some(opened) = cell.as_ref().and_then(|cell| cell.peek()) {
+            opened.side(&self.site).tell(message);
+        }
+    }
+
     /// Ends what belongs to a client.
     pub async fn end_client(&self, client: &str) {
         let cell = guard(&self.clients).remove(client);
@@ -168,6 +201,7 @@ impl Slot {
     /// Closes everything. To be called after no new call can find the slot.
     pub async fn close(self: Arc<Self>, running: Running) {
         self.pool.clear();
+        self.closing.cancel();
         self.under_way.close();
         match running {
             Running::Finish => self.under_way.wait().await,

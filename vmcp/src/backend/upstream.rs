@@ -16,14 +16,21 @@ use tokio_util::task::TaskTracker;
 
 use vmcp_core::health::{ProbeFailure, ProbeReason, Step};
 use vmcp_core::id::{BackendId, Generation};
+use vmcp_core::jsonrpc;
+use vmcp_core::limits::{CALL, CONNECT};
 
 use super::announce::Announcer;
 use super::call::Call;
+use super::handed::{Handed, Past};
+use super::session::{Cell, Terms};
+use super::site::Site;
 use super::slot::{Running, Slot};
+use super::standing;
 use crate::gateway::port::{
-    BackendPort, EVENT_BUFFER, HandedSession, Observation, Target, UpstreamError, UpstreamEvents,
-    UpstreamListen, UpstreamRequest,
+    BackendPort, EVENT_BUFFER, HandedSession, Observation, SessionScope, Target, UpstreamError,
+    UpstreamEvents, UpstreamListen, UpstreamRequest,
 };
+use crate::snapshot::{Endpoint, ProtocolChoice, SessionLoss, Transport};
 
 /// Calls of a deleted backend are cut off after this long: nothing of it may be left after 5 s
 /// (R2.8), and closing its sessions takes up to 2 s.
@@ -42,6 +49,7 @@ pub struct Upstream {
 #[derive(Debug)]
 struct Inner {
     slots: Mutex<Slots>,
+    handed: Handed,
     observations: mpsc::Sender<Observation>,
     announcer: Announcer,
     closing: TaskTracker,
@@ -61,6 +69,7 @@ impl Upstream {
         Self {
             inner: Arc::new(Inner {
                 slots: Mutex::default(),
+                handed: Handed::default(),
                 observations,
                 announcer,
                 closing: TaskTracker::new(),
@@ -133,6 +142,10 @@ impl BackendPort for Upstream {
         let inner = Arc::clone(&self.inner);
         async move {
             let slot = inner.attach(&request.target).ok_or_else(detached)?;
+            let (capabilities, version) = (&request.client_capabilities, request.client_version);
+            inner.recall(&slot, &request.scope, || {
+                Terms::new(capabilities.as_ref(), version)
+            });
             let (events, received) = mpsc::channel(EVENT_BUFFER);
             let (started, first) = oneshot::channel();
             let (id, generation) = (request.target.id.clone(), request.target.generation);
@@ -161,28 +174,104 @@ impl BackendPort for Upstream {
 
     fn listen(
         &self,
-        _listen: UpstreamListen,
+        listen: UpstreamListen,
     ) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>> {
-        async { Err(detached()) }.boxed()
+        let inner = Arc::clone(&self.inner);
+        async move {
+            let slot = inner.attach(&listen.target).ok_or_else(detached)?;
+            let (capabilities, version) = (&listen.client_capabilities, listen.client_version);
+            inner.recall(&slot, &listen.scope, || {
+                Terms::new(capabilities.as_ref(), version)
+            });
+            // A task of its own, as for a call.
+            match tokio::spawn(standing::listen(slot, listen)).await {
+                Ok(stood) => stood,
+                Err(_) => Err(detached()),
+            }
+        }
+        .boxed()
     }
 
-    fn export_sessions(&self, _session: &str) -> Vec<HandedSession> {
-        Vec::new()
+    fn export_sessions(&self, session: &str) -> Vec<HandedSession> {
+        let mut exported = self.inner.handed.take(session);
+        exported.extend(
+            self.inner
+                .slots()
+                .iter()
+                .filter_map(|slot| slot.export(session)),
+        );
+        exported
     }
 
-    fn import_sessions(&self, _session: Arc<str>, _handed: Vec<HandedSession>) {}
+    fn import_sessions(&self, session: Arc<str>, handed: Vec<HandedSession>) {
+        self.inner.handed.import(session, handed);
+    }
+
+    fn sessions_lost(&self, session: Arc<str>) {
+        self.inner.handed.lost(session);
+    }
+
+    fn notify(&self, session: &str, method: &str, params: Option<&str>) {
+        for slot in self.inner.slots() {
+            slot.notify(session, jsonrpc::write_notification(method, params));
+        }
+    }
 
     fn end_session(&self, session: Arc<str>) -> BoxFuture<'static, ()> {
         let inner = Arc::clone(&self.inner);
         async move {
-            let slots: Vec<_> = inner.lock().live.values().map(Arc::clone).collect();
-            join_all(slots.iter().map(|slot| slot.end_client(&session))).await;
+            let slots = inner.slots();
+            let unclaimed = inner.handed.take(&session);
+            let open = join_all(slots.iter().map(|slot| slot.end_client(&session)));
+            let handed = join_all(unclaimed.iter().map(|one| end_handed(&slots, one)));
+            tokio::join!(open, handed);
         }
         .boxed()
     }
 }
 
+/// Ends a session that was handed over and never used here.
+async fn end_handed(slots: &[Arc<Slot>], session: &HandedSession) {
+    let Some(cell) = Cell::handed(session) else {
+        return;
+    };
+    let here = slots
+        .iter()
+        .find(|slot| slot.id == session.backend && slot.site.endpoint.url == session.url);
+    match here {
+        Some(slot) => cell.end(&slot.site).await,
+        None => cell.end(&Site::new(&Arc::new(bare(session)))).await,
+    }
+}
+
+/// As much as is known of a backend that nobody called here.
+fn bare(session: &HandedSession) -> Endpoint {
+    Endpoint {
+        url: session.url.clone(),
+        host_header: None,
+        transport: Transport::StreamableHttp,
+        protocol: ProtocolChoice::Legacy,
+        connect_timeout: CONNECT,
+        call_timeout: CALL,
+        session_loss: SessionLoss::default(),
+    }
+}
+
 impl Inner {
+    fn slots(&self) -> Vec<Arc<Slot>> {
+        self.lock().live.values().map(Arc::clone).collect()
+    }
+
+    /// What the client had elsewhere, before its first call here.
+    fn recall(&self, slot: &Slot, scope: &SessionScope, terms: impl FnOnce() -> Terms) {
+        if let SessionScope::Client(client) = scope {
+            match self.handed.claim(client, &slot.id, &slot.site.endpoint.url) {
+                Past::None => {}
+                past => slot.recall(client, &terms(), &past),
+            }
+        }
+    }
+
     fn attach(&self, target: &Target) -> Option<Arc<Slot>> {
         self.lock().attach(target, &self.announcer)
     }

@@ -1,7 +1,8 @@
-//! What a backend says about its own list of tools, for as long as it says it (R4.11).
+//! What a backend says about its own lists, for as long as it says it (R4.11).
 //!
 //! Owns the one watch stream of a backend in this process: a GET with a session of its own where
-//! the server is legacy, `subscriptions/listen` where it is modern. Only for servers that announce
+//! the server is legacy, `subscriptions/listen` where it is modern, the stream itself where it is
+//! one of 2024-11-05. Only for servers that announce
 //! changes; never for health, and never a reason for a verdict: when it ends, lists are read once a
 //! minute as before.
 
@@ -33,6 +34,9 @@ const OPEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// A stream that says nothing for this long may be dead without knowing: a new one is opened.
 const SILENCE: Duration = Duration::from_secs(300);
+
+/// Announcements closer together than this are told as one: a server may say it without end.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// What a modern server is asked to tell.
 const INTEREST: &str = r#"{"notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true}}"#;
@@ -70,8 +74,7 @@ impl fmt::Debug for OnChange {
 /// Can a backend of this dialect be followed at all?
 #[must_use]
 pub fn can_follow(dialect: Dialect) -> bool {
-    let speaks = dialect.era == Era::Modern || dialect.sessions == SessionMode::Stateful;
-    dialect.wire == Wire::StreamableHttp && speaks
+    dialect.era == Era::Modern || dialect.sessions == SessionMode::Stateful
 }
 
 /// Follows a backend until its stream ends or `cancel`; then nothing of it is left there.
@@ -87,7 +90,10 @@ pub async fn follow(
         Era::Legacy => {
             let site = Site::new(&endpoint);
             let session = Cell::new(&Terms::new(None, ProtocolVersion::LATEST_LEGACY));
-            let ended = legacy(&site, &session, dialect, &changed, &cancel).await;
+            let ended = match dialect.wire {
+                Wire::StreamableHttp => legacy(&site, &session, dialect, &changed, &cancel).await,
+                Wire::Sse => events(&site, &session, dialect, &changed, &cancel).await,
+            };
             session.end(&site).await;
             ended
         }
@@ -131,10 +137,15 @@ async fn legacy(
     let request = outgoing::listen(&site.endpoint, voice, None)?;
     let mut body = exchange_stream(&mut link, request, deadline).await?;
     let mut decoder = Decoder::default();
+    let mut teller = Teller::new(changed);
     loop {
         let next = within(Instant::now() + SILENCE, chunk(&mut body));
         let bytes = tokio::select! {
             () = cancel.cancelled() => return Ok(()),
+            () = teller.due() => {
+                teller.tell();
+                continue;
+            }
             bytes = next => bytes??,
         };
         let Some(bytes) = bytes else { return Ok(()) };
@@ -142,7 +153,40 @@ async fn legacy(
         while let Some(event) = decoder.next_event()? {
             message::in_event(&event)?
                 .iter()
-                .for_each(|inbound| hear(inbound, changed));
+                .for_each(|inbound| hear(inbound, &mut teller));
+        }
+    }
+}
+
+/// The stream of 2024-11-05 carries everything; the news of it is gathered by its reader.
+async fn events(
+    site: &Arc<Site>,
+    session: &Cell,
+    dialect: Dialect,
+    changed: &OnChange,
+    cancel: &CancellationToken,
+) -> Result<(), WireError> {
+    let opened = match session
+        .get(site, dialect, Instant::now() + OPEN_WITHIN)
+        .await
+    {
+        Ok(opened) => opened,
+        Err(OpenError::Wire(error)) => return Err(error),
+        Err(OpenError::Outcome(_) | OpenError::Ended) => return Ok(()),
+    };
+    let mut inbox = opened.desk().stand()?;
+    let mut teller = Teller::new(changed);
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            () = teller.due() => teller.tell(),
+            () = site.news.heard() => teller.hear(),
+            said = inbox.recv() => match said {
+                // Nothing that is said to a session concerns a watcher.
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error),
+                None => return Ok(()),
+            },
         }
     }
 }
@@ -172,23 +216,78 @@ async fn modern(
     };
     let request = outgoing::post(endpoint, voice, body)?;
     let mut reply = exchange(&mut link, request, &id, deadline).await?;
+    let mut teller = Teller::new(changed);
     loop {
         let inbound = tokio::select! {
             () = cancel.cancelled() => return Ok(()),
+            () = teller.due() => {
+                teller.tell();
+                continue;
+            }
             inbound = reply.next(Instant::now() + SILENCE) => inbound?,
         };
         if matches!(inbound, Inbound::Response { .. }) {
             return Ok(());
         }
-        hear(&inbound, changed);
+        hear(&inbound, &mut teller);
     }
 }
 
-fn hear(inbound: &Inbound, changed: &OnChange) {
+/// Tells the first announcement at once and those that follow it closely as one.
+struct Teller<'a> {
+    changed: &'a OnChange,
+    told: Option<Instant>,
+    waiting: bool,
+}
+
+impl<'a> Teller<'a> {
+    fn new(changed: &'a OnChange) -> Self {
+        Self {
+            changed,
+            told: None,
+            waiting: false,
+        }
+    }
+
+    fn hear(&mut self) {
+        match self.told {
+            Some(at) if at.elapsed() < TOGETHER => self.waiting = true,
+            _ => self.tell(),
+        }
+    }
+
+    fn tell(&mut self) {
+        self.told = Some(Instant::now());
+        self.waiting = false;
+        self.changed.announce();
+    }
+
+    /// Resolves when what waits is to be told.
+    fn due(&self) -> impl Future<Output = ()> + use<> {
+        let at = self.told.filter(|_| self.waiting).map(|at| at + TOGETHER);
+        async move {
+            match at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// However the stream ends, its last word counts.
+impl Drop for Teller<'_> {
+    fn drop(&mut self) {
+        if self.waiting {
+            self.tell();
+        }
+    }
+}
+
+fn hear(inbound: &Inbound, teller: &mut Teller<'_>) {
     let Inbound::Notification(raw) = inbound else {
         return;
     };
     if message::changes_a_list(raw) {
-        changed.announce();
+        teller.hear();
     }
 }

@@ -12,13 +12,13 @@ use vmcp_core::health::{Policy, ProbeReason, State};
 use vmcp_core::id::BackendId;
 use vmcp_crds::discover::{self, Backend, Presence, Problem, discover};
 use vmcp_crds::health::HealthCheck;
-use vmcp_crds::mcpserver::{Protocol, Transport as SpecTransport};
+use vmcp_crds::mcpserver::{Protocol, SessionLoss as SpecSessionLoss, Transport as SpecTransport};
 use vmcp_crds::reason::Reason;
 use vmcp_crds::tools::{ToolAnnotations, Tools};
 use vmcp_crds::virtualmcpserver::ConflictStrategy;
 use vmcp_crds::{MCPServer, VirtualMCPServer, VirtualMCPServerSpec, names};
 
-use crate::snapshot::{Admission, Endpoint, ProtocolChoice, Transport};
+use crate::snapshot::{Admission, Endpoint, ProtocolChoice, SessionLoss, Transport};
 
 /// Everything that the registry is told by discovery.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,6 +151,10 @@ fn target(backend: &Backend) -> Result<Arc<Endpoint>, Blocked> {
         },
         connect_timeout: backend.timeouts.connect,
         call_timeout: backend.timeouts.call,
+        session_loss: match backend.session_loss {
+            SpecSessionLoss::Reinitialize => SessionLoss::Reinitialize,
+            SpecSessionLoss::Fail => SessionLoss::Fail,
+        },
     }))
 }
 

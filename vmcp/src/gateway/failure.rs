@@ -55,6 +55,8 @@ fn reason(error: &UpstreamError) -> ProbeReason {
         | UpstreamError::Protocol(failure) => failure.reason,
         UpstreamError::Timeout(_) => ProbeReason::CallTimeout,
         UpstreamError::Overloaded { .. } => ProbeReason::Overloaded,
+        UpstreamError::RateLimited { .. } => ProbeReason::RateLimited,
+        UpstreamError::SessionLost => ProbeReason::ConnectionLost,
     }
 }
 
@@ -79,6 +81,10 @@ pub(super) fn to_rpc(
         UpstreamError::Overloaded { retry_after } => {
             (ClientErrorKind::BackendUnavailable, Some(*retry_after))
         }
+        UpstreamError::RateLimited { retry_after } => {
+            (ClientErrorKind::BackendUnavailable, *retry_after)
+        }
+        UpstreamError::SessionLost => (ClientErrorKind::BackendUnavailable, None),
     };
     let retry_after_ms = retry_after.map(millis);
     client_error(

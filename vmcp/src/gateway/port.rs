@@ -156,6 +156,9 @@ pub struct HandedSession {
     pub version: ProtocolVersion,
     /// Raw capabilities that it was opened with.
     pub capabilities: Option<Arc<str>>,
+    /// Raw capabilities of the backend.
+    #[serde(default)]
+    pub server_capabilities: Option<Arc<str>>,
     pub log_level: Option<Arc<str>>,
 }
 
@@ -175,6 +178,13 @@ pub enum UpstreamError {
     /// Too many in flight.
     #[error("too many calls in flight")]
     Overloaded { retry_after: Duration },
+    /// The backend itself wants fewer calls (HTTP 429).
+    #[error("backend limits the rate of calls")]
+    RateLimited { retry_after: Option<Duration> },
+    /// The backend forgot the session, and its spec says `sessionLoss: Fail`: the client's session
+    /// is over, and its request is answered with HTTP 404.
+    #[error("the backend forgot the session")]
+    SessionLost,
 }
 
 /// The reply channel of one call. Dropping it is the client's cancellation (R4.10).
@@ -203,6 +213,14 @@ pub trait BackendPort: Send + Sync + fmt::Debug + 'static {
 
     /// Upstream sessions that another replica opened for a client session.
     fn import_sessions(&self, session: Arc<str>, handed: Vec<HandedSession>);
+
+    /// Whatever upstream sessions a client had are lost with the replica that kept them: what is
+    /// opened for it from now on counts as restarted.
+    fn sessions_lost(&self, session: Arc<str>);
+
+    /// Sends a notification of a client's to every backend where it has an open session. Waits for
+    /// nothing.
+    fn notify(&self, session: &str, method: &str, params: Option<&str>);
 
     /// Ends every upstream session that belongs to a client session.
     fn end_session(&self, session: Arc<str>) -> BoxFuture<'static, ()>;

@@ -62,6 +62,14 @@ impl<P: BackendPort> BackendPort for MeteredPort<P> {
         self.inner.import_sessions(session, handed);
     }
 
+    fn sessions_lost(&self, session: Arc<str>) {
+        self.inner.sessions_lost(session);
+    }
+
+    fn notify(&self, session: &str, method: &str, params: Option<&str>) {
+        self.inner.notify(session, method, params);
+    }
+
     fn end_session(&self, session: Arc<str>) -> BoxFuture<'static, ()> {
         self.inner.end_session(session)
     }

@@ -24,7 +24,7 @@ use super::*;
 use crate::discovery::desired::{Desired, DesiredBackend};
 use crate::gateway::port::Observation;
 use crate::registry::{Doors, Event, Registry};
-use crate::snapshot::{Admission, ProtocolChoice, Snapshot, Transport};
+use crate::snapshot::{Admission, ProtocolChoice, SessionLoss, Snapshot, Transport};
 
 /// What a pretended backend does now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,6 +209,7 @@ fn backend(name: &str) -> DesiredBackend {
             protocol: ProtocolChoice::Auto,
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(300),
+            session_loss: SessionLoss::default(),
         })),
         policy: Policy::default(),
         catalog_policy: CatalogPolicy::Keep,

@@ -27,7 +27,7 @@ use super::*;
 use crate::discovery::desired::{Blocked, Desired, DesiredBackend};
 use crate::gateway::port::Observation;
 use crate::metrics::Durations;
-use crate::snapshot::{Admission, Endpoint, ProtocolChoice, Transport};
+use crate::snapshot::{Admission, Endpoint, ProtocolChoice, SessionLoss, Transport};
 
 /// A state with its time and everything that it asked for.
 struct World {
@@ -131,6 +131,7 @@ fn endpoint(url: &str) -> Arc<Endpoint> {
         protocol: ProtocolChoice::Auto,
         connect_timeout: Duration::from_secs(5),
         call_timeout: Duration::from_secs(300),
+        session_loss: SessionLoss::default(),
     })
 }
 

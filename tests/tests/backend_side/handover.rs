@@ -1,0 +1,211 @@
+//! Upstream sessions that outlive their replica, and those that are lost.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use vmcp::gateway::port::{BackendPort, UpstreamError, UpstreamRequest};
+use vmcp::snapshot::SessionLoss;
+use vmcp_tests::backend::{Backend, Era, Fault, Script, UnknownSession};
+
+use crate::kit::{Ask, Caller, sessions};
+
+const RESTARTED: &str = "vmcp.dev/sessionRestarted";
+
+async fn marked(caller: &Caller, ask: &Ask<'_>) -> bool {
+    let result: Value = serde_json::from_str(&caller.result(ask).await).unwrap_or_default();
+    result["_meta"][RESTARTED] == true
+}
+
+fn failing(caller: &Caller) -> Caller {
+    let mut endpoint = (*caller.target.endpoint).clone();
+    endpoint.session_loss = SessionLoss::Fail;
+    Caller::with(endpoint.into(), caller.target.dialect)
+}
+
+/// A session that is handed over is not ended, goes on at the next call, and ends with its client.
+#[tokio::test]
+async fn a_session_goes_on_in_another_replica() -> Result<()> {
+    let backend = Backend::start(Script::legacy().with_logging().with_get_stream()).await?;
+    let old = Caller::new(&backend).await;
+    let able = |caller: &Caller| UpstreamRequest {
+        client_capabilities: Some(r#"{"roots":{}}"#.into()),
+        log_level: Some(r#""debug""#.into()),
+        ..caller.request(&Ask::echo())
+    };
+    let mut events = old.upstream.send(able(&old)).await?;
+    events.recv().await.context("a result")??;
+
+    let handed = old.upstream.export_sessions("client-a");
+    assert_eq!(handed.len(), 1);
+    assert!(old.upstream.export_sessions("client-a").is_empty());
+    old.upstream.end_session("client-a".into()).await;
+    old.upstream.shutdown(std::time::Duration::ZERO).await;
+    backend.clear_log();
+    let new = Caller::with(old.target.endpoint.clone(), old.target.dialect);
+    let written = serde_json::to_string(&handed)?;
+    new.upstream
+        .import_sessions("client-a".into(), serde_json::from_str(&written)?);
+    let mut events = new.upstream.send(able(&new)).await?;
+    events.recv().await.context("a result")??;
+
+    let methods: Vec<_> = backend
+        .log()
+        .iter()
+        .map(|one| one.method().to_owned())
+        .collect();
+    assert_eq!(methods, ["GET", "tools/call"]);
+    assert!(!marked(&new, &Ask::echo()).await);
+    assert_eq!(backend.sessions_open(), 1);
+    new.upstream.end_session("client-a".into()).await;
+    sessions(&backend, 0).await
+}
+
+/// T7: what was handed over and never used is ended with its client too, or handed on.
+#[tokio::test]
+async fn a_session_that_nobody_used_is_ended_or_handed_on() -> Result<()> {
+    let backend = Backend::start(Script::legacy()).await?;
+    let first = Caller::new(&backend).await;
+    first.result(&Ask::echo()).await;
+    first.result(&Ask::echo().by("client-b")).await;
+    let second = Caller::with(first.target.endpoint.clone(), first.target.dialect);
+    let third = Caller::with(first.target.endpoint.clone(), first.target.dialect);
+
+    for client in ["client-a", "client-b"] {
+        let handed = first.upstream.export_sessions(client);
+        second.upstream.import_sessions(client.into(), handed);
+    }
+    second.upstream.end_session("client-a".into()).await;
+    sessions(&backend, 1).await?;
+    let handed = second.upstream.export_sessions("client-b");
+    third.upstream.import_sessions("client-b".into(), handed);
+    third.result(&Ask::echo().by("client-b")).await;
+    assert_eq!(backend.requests("initialize").len(), 2);
+    third.upstream.end_session("client-b".into()).await;
+    sessions(&backend, 0).await
+}
+
+/// T18: a session that was handed over and is not known any more is renewed, and the client told.
+#[tokio::test]
+async fn a_session_that_is_forgotten_on_the_way_is_renewed() -> Result<()> {
+    for answer in [UnknownSession::NotFound404, UnknownSession::BadRequest400] {
+        let backend = Backend::start(Script::legacy().with_unknown_session(answer)).await?;
+        let old = Caller::new(&backend).await;
+        old.result(&Ask::echo()).await;
+        let handed = old.upstream.export_sessions("client-a");
+        let new = Caller::with(old.target.endpoint.clone(), old.target.dialect);
+        new.upstream.import_sessions("client-a".into(), handed);
+        backend.forget_sessions();
+
+        assert!(marked(&new, &Ask::echo()).await, "{answer:?}");
+        assert!(!marked(&new, &Ask::echo()).await, "{answer:?}");
+        sessions(&backend, 1).await?;
+    }
+    Ok(())
+}
+
+/// Architecture 8: the first result after a session was lost says so, once, and only to its client.
+#[tokio::test]
+async fn the_first_result_of_a_new_session_says_so() -> Result<()> {
+    let backend = Backend::start(Script::legacy()).await?;
+    let caller = Caller::new(&backend).await;
+    assert!(!marked(&caller, &Ask::echo()).await);
+    backend.forget_sessions();
+
+    assert!(marked(&caller, &Ask::echo()).await);
+    assert!(!marked(&caller, &Ask::echo()).await);
+    assert!(!marked(&caller, &Ask::echo().by("client-b")).await);
+    let lease = Ask::echo().leased();
+    assert!(!marked(&caller, &lease).await);
+    backend.forget_sessions();
+    assert!(
+        !marked(&caller, &lease).await,
+        "a lease has nothing to lose"
+    );
+    Ok(())
+}
+
+/// Architecture 8: after the death of a replica its clients' sessions count as lost.
+#[tokio::test]
+async fn the_sessions_of_a_dead_replica_count_as_lost() -> Result<()> {
+    let backend = Backend::start(Script::legacy()).await?;
+    let caller = Caller::new(&backend).await;
+    caller.upstream.sessions_lost("client-a".into());
+
+    assert!(marked(&caller, &Ask::echo()).await);
+    assert!(!marked(&caller, &Ask::echo()).await);
+    let strict = failing(&caller);
+    strict.upstream.sessions_lost("client-a".into());
+    let error = strict.error(&Ask::echo()).await;
+    ensure!(matches!(error, UpstreamError::SessionLost), "{error:?}");
+    assert_eq!(backend.requests("initialize").len(), 1);
+    Ok(())
+}
+
+/// `sessionLoss: Fail`: the client hears that its session is over, and nothing is opened anew for
+/// it. A lease is nobody's session and is renewed.
+#[tokio::test]
+async fn a_backend_may_say_that_a_lost_session_is_over() -> Result<()> {
+    for answer in [UnknownSession::NotFound404, UnknownSession::BadRequest400] {
+        let backend = Backend::start(Script::legacy().with_unknown_session(answer)).await?;
+        let caller = failing(&Caller::new(&backend).await);
+        caller.result(&Ask::echo()).await;
+        caller.result(&Ask::echo().leased()).await;
+        backend.forget_sessions();
+        backend.clear_log();
+
+        let error = caller.error(&Ask::echo()).await;
+        ensure!(matches!(error, UpstreamError::SessionLost), "{error:?}");
+        assert!(backend.requests("initialize").is_empty());
+        caller.result(&Ask::echo().leased()).await;
+        caller.upstream.end_session("client-a".into()).await;
+        caller.result(&Ask::echo()).await;
+    }
+    Ok(())
+}
+
+/// A backend that limits its calls is handed on with its own time to wait.
+#[tokio::test]
+async fn a_rate_limit_of_the_backends_is_handed_on() -> Result<()> {
+    for era in [Era::LegacyStateful, Era::LegacyStateless, Era::ModernOnly] {
+        let backend = Backend::start(Script::new(era)).await?;
+        let caller = Caller::new(&backend).await;
+        let limited = |retry_after| Fault::on("tools/call", Fault::RateLimited { retry_after });
+
+        for (said, heard) in [(Some(7), Some(7)), (Some(7200), Some(300)), (None, None)] {
+            backend.set(limited(said)).await?;
+            let error = caller.error(&Ask::echo()).await;
+            let UpstreamError::RateLimited { retry_after } = error else {
+                anyhow::bail!("{era:?}: {error:?}");
+            };
+            assert_eq!(retry_after.map(|wait| wait.as_secs()), heard, "{era:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Arguments that the tool wants in headers go to modern backends, and only those headers.
+#[tokio::test]
+async fn arguments_in_headers_reach_modern_backends_alone() -> Result<()> {
+    for (era, sent) in [
+        (Era::ModernOnly, "=?base64?w6k=?="),
+        (Era::LegacyStateless, ""),
+    ] {
+        let backend = Backend::start(Script::new(era)).await?;
+        let caller = Caller::new(&backend).await;
+        let request = UpstreamRequest {
+            param_headers: vec![
+                ("Mcp-Param-Region".into(), "=?base64?w6k=?=".into()),
+                ("Authorization".into(), "Bearer x".into()),
+            ],
+            ..caller.request(&Ask::echo())
+        };
+
+        let mut events = caller.upstream.send(request).await?;
+        events.recv().await.context("a result")??;
+
+        let call = &backend.requests("tools/call")[0];
+        assert_eq!(call.header("mcp-param-region"), sent, "{era:?}");
+        assert_eq!(call.header("authorization"), "");
+    }
+    Ok(())
+}
