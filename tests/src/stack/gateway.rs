@@ -45,6 +45,8 @@ pub struct GatewayProcess {
     pub program: Program,
     pub listen: SocketAddr,
     pub admin: SocketAddr,
+    /// Where other replicas go.
+    pub peer: Option<SocketAddr>,
 }
 
 impl GatewayProcess {
@@ -114,6 +116,7 @@ impl GatewayProcess {
             program,
             listen,
             admin: bound.admin,
+            peer: bound.peer,
         })
     }
 

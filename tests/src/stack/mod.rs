@@ -8,6 +8,7 @@ mod gateway;
 mod install;
 mod local;
 mod operator;
+mod replicas;
 mod world;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ pub use gateway::{GatewayOptions, GatewayProcess};
 pub use install::{RELEASE, SYSTEM, Scope, apply_yaml, install};
 pub use local::Local;
 pub use operator::OperatorProcess;
+pub use replicas::Replicas;
 pub use world::{SOON, World, condition, entry, remote, virtual_server};
 
 /// How long a program may take from its start to its first answer on a busy machine.
@@ -35,6 +37,8 @@ pub struct Addresses {
     /// Where clients go; the operator has none.
     pub listen: Option<SocketAddr>,
     pub admin: SocketAddr,
+    /// Where other replicas go.
+    pub peer: Option<SocketAddr>,
 }
 
 /// The addresses that a program has bound, once it has.

@@ -88,7 +88,7 @@ pub fn publish(roster: &watch::Sender<Arc<Roster>>, peers: Vec<Peer>) {
     roster.send_if_modified(|old| {
         let changed = *old.peers != *peers;
         if changed {
-            tracing::debug!(replicas = peers.len(), "replicas changed");
+            tracing::info!(replicas = peers.len(), "replicas changed");
             *old = Arc::new(Roster {
                 peers: peers.into(),
             });

@@ -157,7 +157,7 @@ impl Edge {
             (Endpoint::Mcp(_), &Method::DELETE) => {
                 let answer = self.gateway.delete(facts).await;
                 if let (false, Some(id)) = (answer.is_error(), &facts.session) {
-                    self.relay.buried(id);
+                    self.relay.buried(id).await;
                 }
                 answer
             }

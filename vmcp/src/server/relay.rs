@@ -157,18 +157,12 @@ impl Relay {
         }
     }
 
-    /// Tells the other replicas that a session is over, in case one of them has to serve it.
-    pub(super) fn buried(self: &Arc<Self>, id: &str) {
-        if self.peers.is_none() {
-            return;
+    /// Tells the other replicas that a session is over, in case one of them has to serve it. Waits
+    /// until they know, so that the client's answer means it.
+    pub(super) async fn buried(&self, id: &str) {
+        if let Some(peers) = &self.peers {
+            peers.ask_all(BURY, &Bytes::from(id.to_owned())).await;
         }
-        let (relay, id) = (Arc::clone(self), Bytes::from(id.to_owned()));
-        // Bounded by the deadline of one question; nobody waits for it.
-        tokio::spawn(async move {
-            if let Some(peers) = &relay.peers {
-                peers.ask_all(BURY, &id).await;
-            }
-        });
     }
 
     async fn place_session(&self, id: &str, request: &Passing<'_>, hop: Hop) -> Placement {
