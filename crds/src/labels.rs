@@ -32,6 +32,8 @@ pub const MCP_SERVER: &str = "vmcp.dev/mcpserver";
 pub const VIRTUAL_MCP_SERVER: &str = "vmcp.dev/virtualmcpserver";
 /// Annotation of an object of ours: changing it rolls its pods.
 pub const RESTARTED_AT: &str = "vmcp.dev/restartedAt";
+/// Annotation of a VirtualMCPServer: changing it replaces the session keys of its gateway.
+pub const ROTATE_SESSION_KEYS: &str = "vmcp.dev/rotateSessionKeys";
 /// Annotation of a namespace: the Secrets that servers there may use.
 pub const CONSUMABLE_SECRETS: &str = "vmcp.dev/consumable-secrets";
 

@@ -10,6 +10,7 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 
 use json_patch::Patch as JsonPatch;
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -91,6 +92,21 @@ impl Writer {
             Err(CallError::Refused { code, message }) => Ok(Ensured::Refused { code, message }),
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes a Secret, if its name is free. The only thing that we may do with Secrets.
+    ///
+    /// # Errors
+    /// `AlreadyExists`; else as for [`Writer::ensure`].
+    pub async fn mint(&self, namespace: &str, secret: &Secret) -> Result<(), CallError> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER_OPERATOR.to_owned()),
+            ..PostParams::default()
+        };
+        patiently(|| api.create(&params, secret)).await?;
+        self.wrote::<Secret>("create");
+        Ok(())
     }
 
     async fn create<K: Built>(

@@ -1,5 +1,6 @@
 //! Every limit, deadline and interval of the operator, with its reason.
 
+use jiff::SignedDuration;
 use std::time::Duration;
 
 /// One request to the API server: longer than any admission webhook's default (10 s would
@@ -68,3 +69,8 @@ pub const ADMIN_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 pub const ADMIN_CONNECTIONS: usize = 64;
 /// Objects whose last write is remembered, to see what the server made of it.
 pub const SETTLED_MAX: usize = 65_536;
+
+/// A session key leaves the mounts this long after the others began to seal with the new
+/// one: the longest session (24 h), and the longest roll of the replicas that still sealed
+/// with the old (a drain is an hour at most, and there are a few).
+pub const KEY_LEAVES: SignedDuration = SignedDuration::from_hours(36);

@@ -103,6 +103,8 @@ struct Memory {
     deleted: HashMap<Key, HashMap<String, Instant>>,
     /// UID of a gateway, and whether the servers behind it were told that it serves.
     announced: HashMap<Key, (String, bool)>,
+    /// Session key that was made and may not be recorded yet, by UID of the gateway.
+    keys: HashMap<String, String>,
 }
 
 impl World {
@@ -163,6 +165,20 @@ impl World {
     pub fn virtual_servers(&self, namespace: &str) -> Vec<Arc<VirtualMCPServer>> {
         let all = self.caches.virtual_servers.list(namespace);
         all.iter().filter_map(|found| decoded(found)).collect()
+    }
+
+    /// A session key was made for this gateway.
+    pub fn note_key(&self, uid: &str, secret: &str) {
+        let mut memory = self.memory();
+        memory.keys.insert(uid.to_owned(), secret.to_owned());
+    }
+
+    /// A session key that was made and that the Deployment does not name: where writing it
+    /// failed, the next visit makes no other.
+    #[must_use]
+    pub fn unrecorded_key(&self, uid: &str, recorded: &[String]) -> Option<String> {
+        let name = self.memory().keys.get(uid).cloned();
+        name.filter(|name| !recorded.contains(name))
     }
 
     /// Whether the caches show everything that we wrote for this owner.

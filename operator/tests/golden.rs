@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 use vmcp_operator::mcpserver;
 use vmcp_operator::virtualmcpserver;
+use vmcp_operator::virtualmcpserver::keys::SessionKeys;
 use vmcp_operator::virtualmcpserver::validate::{GatewayRole, Settings};
 
 fn object(kind: &str, name: &str, spec: Value) -> Value {
@@ -40,7 +41,8 @@ fn gateway_objects(name: &str, role: GatewayRole, spec: Value) -> Value {
         gateway_role: role,
     };
     let servers: [Arc<vmcp_crds::MCPServer>; 0] = [];
-    let valid = virtualmcpserver::validate::validate(&gateway, &servers, &settings).unwrap();
+    let mut valid = virtualmcpserver::validate::validate(&gateway, &servers, &settings).unwrap();
+    valid.keys = SessionKeys::default().with(format!("vmcp-{name}-key-bcdfghjklm"), None);
     let built = virtualmcpserver::build::objects(&valid);
     assert_eq!(built, virtualmcpserver::build::objects(&valid));
     json!([

@@ -46,6 +46,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
+# The session keys of a gateway. A Secret may be made; none can be read, changed or deleted.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
 # Why a container does not start.
 - apiGroups: [""]
   resources: [pods]

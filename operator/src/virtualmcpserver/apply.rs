@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use vmcp_crds::VirtualMCPServer;
 
-use super::build::Objects;
+use super::build::{self, Objects};
 use super::facts::{Facts, Seen, Serving};
+use super::mint;
 use super::prune::{self, Gateway, Knowledge};
 use super::validate::ValidatedGateway;
 use crate::client::CallError;
@@ -22,6 +23,8 @@ use crate::world::World;
 pub struct Applied {
     /// The first thing in the way.
     pub hindrance: Option<Hindrance>,
+    /// When the session keys change next.
+    pub keys_due: Option<Duration>,
 }
 
 /// Makes the cluster hold exactly `objects`.
@@ -30,15 +33,17 @@ pub struct Applied {
 /// The API server cannot be reached, or somebody was faster.
 pub async fn apply(
     world: &World,
-    gateway: &ValidatedGateway,
-    objects: &Objects,
+    gateway: &mut ValidatedGateway,
+    seen: &Seen,
+    objects: Objects,
 ) -> Result<Applied, CallError> {
-    let (owner, writer, caches) = (&gateway.owner, &world.writer, &world.caches);
+    let owner = gateway.owner.clone();
+    let (owner, writer, caches) = (&owner, &world.writer, &world.caches);
     let name = owner.child_name();
     writer
         .collect(owner, objects.budget.as_ref(), &caches.budgets)
         .await?;
-    replace_binding(world, gateway, objects).await?;
+    replace_binding(world, gateway, &objects).await?;
     let done = writer
         .ensure(owner, &objects.service_account, &caches.service_accounts)
         .await?;
@@ -55,20 +60,51 @@ pub async fn apply(
             .await?;
         hindrance = Hindrance::of("Service", &name, &done);
     }
+    let mut keys_due = None;
     if hindrance.is_none() {
-        let done = writer
-            .ensure(owner, &objects.deployment, &caches.deployments)
-            .await?;
-        hindrance = Hindrance::of("Deployment", &name, &done);
-        if matches!(done, Ensured::Created | Ensured::Updated) {
-            world.events.emit(Emission::rollout_started(owner, &name));
+        // Boxed: with the requests in it the future of a visit becomes too large.
+        match Box::pin(deployment(world, gateway, seen)).await? {
+            Ok(due) => keys_due = due,
+            Err(in_the_way) => hindrance = Some(in_the_way),
         }
     }
     if let (None, Some(budget)) = (&hindrance, &objects.budget) {
         let done = writer.ensure(owner, budget, &caches.budgets).await?;
         hindrance = Hindrance::of("PodDisruptionBudget", &name, &done);
     }
-    Ok(Applied { hindrance })
+    Ok(Applied {
+        hindrance,
+        keys_due,
+    })
+}
+
+/// The Deployment with its session keys, which exist before it names them.
+async fn deployment(
+    world: &World,
+    gateway: &mut ValidatedGateway,
+    seen: &Seen,
+) -> Result<Result<Option<Duration>, Hindrance>, CallError> {
+    let (owner, name) = (gateway.owner.clone(), gateway.owner.child_name());
+    let live = seen.deployment.as_deref();
+    let ours = live.is_none_or(|live| owner.standing(&live.metadata) == Standing::Ours);
+    let mut due = None;
+    // No key for a Deployment that will not be written.
+    if ours {
+        match mint::settle(world, gateway, live).await? {
+            Ok(settled) => {
+                gateway.keys = settled.keys;
+                due = settled.look_again;
+            }
+            Err(hindrance) => return Ok(Err(hindrance)),
+        }
+    }
+    let wanted = build::deployment(gateway);
+    let deployments = &world.caches.deployments;
+    let done = world.writer.ensure(&owner, &wanted, deployments).await?;
+    if matches!(done, Ensured::Created | Ensured::Updated) {
+        world.events.emit(Emission::rollout_started(&owner, &name));
+    }
+    Ok(Hindrance::of("Deployment", &name, &done).map_or(Ok(due), Err))
 }
 
 /// The role of a binding cannot be changed: one that names another role goes first.

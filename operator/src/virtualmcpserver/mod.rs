@@ -7,6 +7,8 @@ pub mod apply;
 pub mod build;
 pub mod dereference;
 pub mod facts;
+pub mod keys;
+mod mint;
 pub mod prune;
 pub mod status;
 pub mod validate;
@@ -27,7 +29,8 @@ pub async fn reconcile(world: &World, key: &Key) -> Result<Next, CallError> {
         world.forget(key);
         return Ok(Next::OnEvent);
     };
-    let Some(gateway) = validate::validate(&seen.gateway, &seen.servers, &world.settings) else {
+    let Some(mut gateway) = validate::validate(&seen.gateway, &seen.servers, &world.settings)
+    else {
         return Ok(Next::OnEvent);
     };
     if !world.is_settled(&gateway.owner.uid) {
@@ -35,7 +38,7 @@ pub async fn reconcile(world: &World, key: &Key) -> Result<Next, CallError> {
     }
     dereference::confirm(world, &mut seen).await?;
     let objects = build::objects(&gateway);
-    let applied = apply::apply(world, &gateway, &objects).await?;
+    let applied = apply::apply(world, &mut gateway, &seen, objects).await?;
     let facts = facts::gather(&gateway, &seen, applied.hindrance.as_ref());
     let pruned = apply::prune(world, key, &facts, &seen).await?;
     if pruned.wrote {
@@ -52,11 +55,16 @@ pub async fn reconcile(world: &World, key: &Key) -> Result<Next, CallError> {
     let stale_at = facts
         .stale_at
         .map(|at| at.saturating_duration_since(Instant::now()));
-    Ok(soonest([look_again, stale_at, pruned.wait]))
+    Ok(soonest([
+        look_again,
+        stale_at,
+        pruned.wait,
+        applied.keys_due,
+    ]))
 }
 
 /// The next visit that is due without any event.
-fn soonest(delays: [Option<Duration>; 3]) -> Next {
+fn soonest(delays: [Option<Duration>; 4]) -> Next {
     let delay = delays.into_iter().flatten().min();
     delay.map_or(Next::OnEvent, Next::After)
 }

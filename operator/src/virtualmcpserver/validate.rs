@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use vmcp_crds::discover::{Discovery, Problem, discover};
-use vmcp_crds::labels::RESTARTED_AT;
+use vmcp_crds::labels::{RESTARTED_AT, ROTATE_SESSION_KEYS};
 use vmcp_crds::reason::Reason;
 use vmcp_crds::virtualmcpserver::VirtualMCPServerSpec;
 use vmcp_crds::{MCPServer, VirtualMCPServer, names};
 
+use super::keys::SessionKeys;
 use crate::owner::{Owner, OwnerKind};
 
 /// What the operator was started with and the builders need.
@@ -49,6 +50,10 @@ pub struct ValidatedGateway {
     pub url: String,
     /// Value of the annotation that rolls the pods.
     pub restarted_at: Option<String>,
+    /// Value of the annotation that asks for new session keys.
+    pub rotate_keys: Option<String>,
+    /// What its pods mount; none until the Deployment is built.
+    pub keys: SessionKeys,
 }
 
 impl ValidatedGateway {
@@ -73,16 +78,18 @@ pub fn validate(
         generation: gateway.metadata.generation.unwrap_or_default(),
         discovery: discover(&gateway.spec, &owner.namespace, servers),
         url: url(&gateway.spec, &owner),
-        restarted_at: restarted_at(gateway),
+        restarted_at: annotation(gateway, RESTARTED_AT),
+        rotate_keys: annotation(gateway, ROTATE_SESSION_KEYS),
+        keys: SessionKeys::default(),
         spec: gateway.spec.clone(),
         settings: settings.clone(),
         owner,
     })
 }
 
-fn restarted_at(gateway: &VirtualMCPServer) -> Option<String> {
+fn annotation(gateway: &VirtualMCPServer, key: &str) -> Option<String> {
     let annotations = gateway.metadata.annotations.as_ref()?;
-    annotations.get(RESTARTED_AT).cloned()
+    annotations.get(key).cloned()
 }
 
 fn url(spec: &VirtualMCPServerSpec, owner: &Owner) -> String {

@@ -6,13 +6,14 @@ use k8s_openapi::api::apps::v1::{
 };
 use k8s_openapi::api::core::v1::{
     Container, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector, PodSecurityContext,
-    PodSpec, Probe,
+    PodSpec, Probe, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use vmcp_crds::mcpserver::WorkloadSecurityContext;
 
-use crate::pod_spec::{MCP_PORT, pod_template, restricted, runtime_default, tcp_port};
+use crate::pod_spec::{MCP_PORT, pod_template, restricted, runtime_default, some_map, tcp_port};
+use crate::virtualmcpserver::keys::{MOUNT, VOLUME};
 use crate::virtualmcpserver::validate::ValidatedGateway;
 
 const CONTAINER: &str = "gateway";
@@ -20,6 +21,9 @@ const CONTAINER: &str = "gateway";
 const GATEWAY_PORT: i32 = 8080;
 const ADMIN: &str = "admin";
 const ADMIN_PORT: i32 = 9090;
+const PEER: &str = "peer";
+/// Where replicas speak to each other. Not a port of the Service; each replica knows it.
+const PEER_PORT: i32 = 9091;
 /// Seconds between two looks at /readyz.
 const READINESS_PERIOD: i32 = 2;
 /// Seconds between two looks at /healthz.
@@ -45,11 +49,14 @@ pub fn deployment(gateway: &ValidatedGateway) -> Deployment {
             ..PodSecurityContext::default()
         }),
         containers: vec![container(gateway)],
+        volumes: Some(vec![gateway.keys.volume()]),
         ..PodSpec::default()
     };
     let restarted_at = gateway.restarted_at.as_deref();
+    let mut metadata = owner.child_meta();
+    metadata.annotations = some_map(gateway.keys.annotations());
     Deployment {
-        metadata: owner.child_meta(),
+        metadata,
         spec: Some(DeploymentSpec {
             replicas: Some(spec.replicas),
             selector: LabelSelector {
@@ -86,10 +93,17 @@ fn container(gateway: &ValidatedGateway) -> Container {
         ports: Some(vec![
             tcp_port(MCP_PORT, GATEWAY_PORT),
             tcp_port(ADMIN, ADMIN_PORT),
+            tcp_port(PEER, PEER_PORT),
         ]),
         readiness_probe: Some(probe("/readyz", READINESS_PERIOD)),
         liveness_probe: Some(probe("/healthz", LIVENESS_PERIOD)),
         resources: gateway.spec.resources.clone(),
+        volume_mounts: Some(vec![VolumeMount {
+            name: VOLUME.to_owned(),
+            mount_path: MOUNT.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        }]),
         security_context: Some(restricted(Some(true))),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
@@ -108,6 +122,7 @@ fn env(gateway: &ValidatedGateway) -> Vec<EnvVar> {
         value("VMCP_NAMESPACE", &owner.namespace),
         value("VMCP_NAME", &owner.name),
         value("VMCP_UID", &owner.uid),
+        value("VMCP_SESSION_KEYS", MOUNT),
         EnvVar {
             name: "POD_NAME".to_owned(),
             value_from: Some(EnvVarSource {

@@ -23,6 +23,12 @@ pub struct Objects {
     pub budget: Option<PodDisruptionBudget>,
 }
 
+/// The Deployment, with the session keys that the gateway has by now.
+#[must_use]
+pub fn deployment(gateway: &ValidatedGateway) -> Deployment {
+    deployment::deployment(gateway)
+}
+
 #[must_use]
 pub fn objects(gateway: &ValidatedGateway) -> Objects {
     Objects {

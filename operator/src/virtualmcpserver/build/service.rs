@@ -6,8 +6,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::pod_spec::{MCP_PORT, TCP, some_map};
 use crate::virtualmcpserver::validate::ValidatedGateway;
 
-/// `ClientIP`: a session lives in one pod until replicas relay to its owner
-/// (architecture, decision 8).
+/// No affinity: whichever replica gets a request passes it on to the one that keeps its
+/// session (architecture, decision 8).
 #[must_use]
 pub fn service(gateway: &ValidatedGateway) -> Service {
     let wanted = &gateway.spec.service;
@@ -18,7 +18,7 @@ pub fn service(gateway: &ValidatedGateway) -> Service {
         spec: Some(ServiceSpec {
             type_: Some(wanted.type_.as_str().to_owned()),
             selector: Some(gateway.owner.selector()),
-            session_affinity: Some("ClientIP".to_owned()),
+            session_affinity: Some("None".to_owned()),
             ports: Some(vec![ServicePort {
                 name: Some(MCP_PORT.to_owned()),
                 port: wanted.port,
