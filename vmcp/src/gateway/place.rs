@@ -123,6 +123,19 @@ impl Gateway {
         true
     }
 
+    /// Serves a session whose state is nowhere any more. `None`: it is no session, or is over.
+    #[must_use]
+    pub fn take_over(&self, id: &str) -> Option<Arc<Live>> {
+        let known = self.sessions.is_live(id);
+        let uid = Arc::clone(&self.snapshots.current.load().uid);
+        let live = self.sessions.find(id, &uid, unix_now())?;
+        if !known && live.claims.owner != *self.owner() {
+            tracing::info!("session taken over from a replica that is gone");
+            self.port.sessions_lost(Arc::clone(&live.id));
+        }
+        Some(live)
+    }
+
     /// Client sessions with state here.
     #[must_use]
     pub fn session_count(&self) -> usize {

@@ -169,9 +169,8 @@ impl Relay {
         let owner = match (self.settled(id).await, hop) {
             (Hold::Here(live), _) => return Placement::Here(Some(live)),
             (Hold::Moved(pod), Hop::Replica) => return Placement::Moved(pod),
-            (Hold::Absent(_), Hop::Replica) | (Hold::Deleted | Hold::Unknown, _) => {
-                return Placement::Here(None);
-            }
+            (Hold::Absent(_), Hop::Replica) => return self.here(id),
+            (Hold::Deleted | Hold::Unknown, _) => return Placement::Here(None),
             (Hold::Moved(pod), Hop::Client) => Owner {
                 pod,
                 boot: Box::default(),
@@ -181,7 +180,7 @@ impl Relay {
             (Hold::Leaving(_), _) => return Placement::Here(None),
         };
         let Some(peers) = &self.peers else {
-            return Placement::Here(None);
+            return self.here(id);
         };
         if owner == *peers.own() {
             return Placement::Here(None);
@@ -212,12 +211,12 @@ impl Relay {
                 Some(pod) => pod,
                 None => match self.find(peers, id, &gone).await {
                     Some(pod) => (pod, None),
-                    None => return Placement::Here(None),
+                    None => return self.here(id),
                 },
             };
             match peers.send(&pod, boot.as_deref(), pass_on(request)).await {
                 Ok(response) => match moved(&response) {
-                    Some(to) if to == peers.own().pod => return Placement::Here(None),
+                    Some(to) if to == peers.own().pod => return self.here(id),
                     Some(to) => {
                         self.remember(id, &to);
                         next = Some((to, None));
@@ -236,7 +235,7 @@ impl Relay {
                 }
             }
         }
-        Placement::Here(None)
+        self.here(id)
     }
 
     /// The replica that has the session, else the one that is to have it; `None` is this one.
@@ -302,6 +301,11 @@ impl Relay {
             }
             settled => settled,
         }
+    }
+
+    /// A session that nobody has any more is served here from now on.
+    fn here(&self, id: &str) -> Placement {
+        Placement::Here(self.gateway.take_over(id))
     }
 
     fn remember(&self, id: &str, pod: &str) {
