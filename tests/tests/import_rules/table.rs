@@ -32,6 +32,7 @@ pub const CORE_ORDER: &[&[&str]] = &[
     &["catalog"],
     &["route"],
     &["session", "authz", "replay"],
+    &["bridge"],
     &["report"],
 ];
 

@@ -27,6 +27,8 @@ pub mod route;
 
 pub mod session;
 
+pub mod bridge;
+
 pub mod replay;
 
 pub mod report;

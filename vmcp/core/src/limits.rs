@@ -100,6 +100,18 @@ pub const QUEUE: usize = 32;
 pub const QUEUE_WAIT: Duration = Duration::from_secs(1);
 /// Requests of a backend's that may be unanswered on one call: more are refused.
 pub const QUESTIONS: usize = 16;
+/// How long a client may take to answer what a backend asks: a person sits there.
+pub const PARKED_ROUND: Duration = Duration::from_secs(600);
+/// How often one call may ask; the round after that ends it, or the question fails.
+pub const PARKED_ROUNDS: u32 = 8;
+/// Calls of modern clients that wait for input in one pod: each holds an upstream session.
+pub const PARKED: usize = 1_000;
+/// Of those, at most this many for one principal.
+pub const PARKED_PRINCIPAL: usize = 10;
+/// After a question of a legacy backend, others that follow at once are asked together with it.
+pub const PARK_GATHER: Duration = Duration::from_millis(10);
+/// Bytes of the claims inside `requestState`: a process, a principal, numbers.
+pub const STATE_CLAIMS: usize = 4 * KIB;
 /// Messages to a backend beside its calls that are on their way at once, each on a connection of
 /// its own: a backend that asks much must not use up our descriptors (R4.8).
 pub const ASIDE: usize = 8;

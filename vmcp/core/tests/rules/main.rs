@@ -10,6 +10,8 @@
 )]
 
 mod backoff;
+mod bridge;
+mod bridge_state;
 mod cache;
 mod cursor;
 mod diff;

@@ -1,0 +1,67 @@
+//! The members of `params` that make a request a retry.
+
+use std::borrow::Cow;
+
+use crate::jsonrpc::{quote, raw};
+
+const RESPONSES: &str = "inputResponses";
+const STATE: &str = "requestState";
+
+/// Does it carry anything of a retry? One look, without parsing: almost no request does.
+#[must_use]
+pub fn is_retry(params: &str) -> bool {
+    [RESPONSES, STATE]
+        .iter()
+        .any(|key| params.contains(key) && raw::top_level(params, key).is_some())
+}
+
+/// `requestState`, decoded. `None` where there is none, or it is no string.
+#[must_use]
+pub fn retry_state(params: &str) -> Option<String> {
+    let raw = raw::top_level(params, STATE)?;
+    serde_json::from_str(raw).ok()
+}
+
+/// The client's answer to the request of this key: a raw object. Keys that nobody asked for are
+/// never looked at, and what is no object is no answer.
+#[must_use]
+pub fn response_to<'a>(params: &'a str, key: &str) -> Option<&'a str> {
+    let responses = raw::top_level(params, RESPONSES)?;
+    raw::top_level(responses, key).filter(|raw| raw.starts_with('{'))
+}
+
+/// The request as it was before anybody asked.
+#[must_use]
+pub fn without_retry(params: &str) -> Cow<'_, str> {
+    if is_retry(params) {
+        raw::without_members(params, &[RESPONSES, STATE]).into()
+    } else {
+        Cow::Borrowed(params)
+    }
+}
+
+/// The same request once more, with the answers and the state of the last round in place of any
+/// earlier ones. Every other byte stays.
+#[must_use]
+pub fn retry_params<'a>(
+    params: &str,
+    responses: impl IntoIterator<Item = (&'a str, &'a str)>,
+    state: Option<&str>,
+) -> String {
+    let mut map = "{".to_owned();
+    for (key, response) in responses {
+        if map.len() > 1 {
+            map.push(',');
+        }
+        map.push_str(&quote(key));
+        map.push(':');
+        map.push_str(response);
+    }
+    map.push('}');
+    let mut members = Vec::with_capacity(2);
+    if map.len() > 2 {
+        members.push((RESPONSES, map.as_str()));
+    }
+    members.extend(state.map(|state| (STATE, state)));
+    raw::with_members(&without_retry(params), &members)
+}
