@@ -100,8 +100,6 @@ pub const QUEUE: usize = 32;
 pub const QUEUE_WAIT: Duration = Duration::from_secs(1);
 /// Requests of a backend's that may be unanswered on one call: more are refused.
 pub const QUESTIONS: usize = 16;
-/// How long a client may take to answer what a backend asks: a person sits there.
-pub const PARKED_ROUND: Duration = Duration::from_secs(600);
 /// How often one call may ask; the round after that ends it, or the question fails.
 pub const PARKED_ROUNDS: u32 = 8;
 /// Calls of modern clients that wait for input in one pod: each holds an upstream session.

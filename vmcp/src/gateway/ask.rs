@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use vmcp_core::jsonrpc::{self, RequestId, RpcError};
+use vmcp_core::jsonrpc::{self, RequestId, Response, RpcError};
 
 /// The raw `result`, or the client's error.
 pub type ClientAnswer = Result<Arc<str>, RpcError>;
@@ -44,6 +44,24 @@ impl Asks {
         (message, Pending { id, open, answer })
     }
 
+    /// A name for an elicitation that its backend gave none: unique in this session.
+    #[must_use]
+    pub fn elicitation_id(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        format!("vmcp-elicitation-{number}")
+    }
+
+    /// What a client POSTed as a response. One that nobody waits for is late, and changes nothing.
+    pub fn hear(&self, response: &Response<'_>) {
+        let known = match response {
+            Response::Result { id, result } => self.answered(id, Ok(result.get().into())),
+            Response::Error { id, error } => self.answered(id, Err(error.clone())),
+        };
+        if !known {
+            tracing::debug!("a client answered what nobody asks");
+        }
+    }
+
     /// An answer of the client's. `false`: nobody waits for it.
     pub fn answered(&self, id: &RequestId, answer: ClientAnswer) -> bool {
         let waiting = lock(&self.open).remove(id);
@@ -52,6 +70,18 @@ impl Asks {
 }
 
 impl Pending {
+    /// As the client knows the request.
+    #[must_use]
+    pub const fn id(&self) -> &RequestId {
+        &self.id
+    }
+
+    /// The client has not answered yet.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        lock(&self.open).contains_key(&self.id)
+    }
+
     /// The answer; `None` when the session ended. The caller sets the deadline.
     pub async fn answer(&mut self) -> Option<ClientAnswer> {
         (&mut self.answer).await.ok()

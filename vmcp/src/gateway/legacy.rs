@@ -242,11 +242,10 @@ fn legacy_caller(facts: &Facts, session: &Arc<Live>, id: &RequestId) -> Caller {
     }
 }
 
-/// What backends are told that the client can do.
-///
-/// No request of a backend is relayed to this client, so none may be asked for.
-pub(super) const fn declared(_session: &Live) -> Option<Arc<str>> {
-    None
+/// What backends are told that the client can do: what it said itself, but for tasks, of which
+/// nothing is relayed.
+pub(super) fn declared(session: &Live) -> Option<Arc<str>> {
+    session.declared.clone()
 }
 
 /// `logging/setLevel`: kept, and told to backends with the next request to each.

@@ -10,18 +10,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use vmcp_core::jsonrpc::RequestId;
+use vmcp_core::jsonrpc::{RequestId, raw};
 use vmcp_core::session::SessionClaims;
 
 use super::ask::Asks;
 use super::outbox::Outbox;
 use super::standing::Standing;
 
+/// Capabilities that would make backends speak of what does not cross.
+const NOT_RELAYED: [&str; 2] = ["tasks", "extensions"];
+
 /// A session with state on this replica.
 #[derive(Debug)]
 pub struct Live {
     pub id: Arc<str>,
     pub claims: SessionClaims,
+    /// What backends are told that the client can do: raw, without what is not relayed.
+    pub declared: Option<Arc<str>>,
     last_used: AtomicU64,
     /// Calls under way, for `notifications/cancelled`.
     calls: Mutex<HashMap<RequestId, CancellationToken>>,
@@ -39,7 +44,9 @@ pub struct Live {
 
 impl Live {
     pub(super) fn new(id: Arc<str>, claims: SessionClaims, now: u64) -> Self {
+        let declared = claims.client_capabilities_raw.as_deref();
         Self {
+            declared: declared.map(|raw| raw::without_members(raw, &NOT_RELAYED).into()),
             outbox: Arc::new(Outbox::new(claims.protocol_version)),
             id,
             claims,

@@ -18,6 +18,7 @@ mod adapt;
 mod aim;
 mod batch;
 mod departure;
+mod dialogue;
 mod events2024;
 mod failure;
 mod forward;
@@ -26,11 +27,15 @@ mod held_stream;
 mod legacy;
 mod list;
 mod modern;
+mod park;
 mod reply;
+mod resume;
+mod rounds;
 mod sink;
 mod standing;
 mod subscribe;
 mod tombstones;
+mod wait;
 mod watch;
 
 use std::sync::Arc;
@@ -48,6 +53,7 @@ use crate::snapshot::SnapshotReader;
 use events2024::Lines;
 use message::{Answer, Facts};
 use meter::RequestMeter;
+use park::Parking;
 use port::BackendPort;
 use seal::Sealer;
 use session::{Sessions, unix_now};
@@ -67,6 +73,7 @@ pub struct Gateway {
     /// Streams of 2024-11-05 clients.
     lines: Lines,
     meter: Arc<dyn RequestMeter>,
+    parking: Arc<Parking>,
     /// Cancelled when the process stops: ends the streams that would otherwise never end.
     stopping: CancellationToken,
 }
@@ -80,7 +87,9 @@ impl Gateway {
         meter: Arc<dyn RequestMeter>,
         stopping: CancellationToken,
     ) -> Self {
+        let parking = Parking::new(sessions.shared_sealer(), sessions.owner().clone());
         Self {
+            parking: Arc::new(parking),
             snapshots,
             port,
             sessions,
@@ -140,10 +149,14 @@ impl Gateway {
     pub async fn sweep(&self) {
         loop {
             tokio::select! {
-                () = self.stopping.cancelled() => return,
+                () = self.stopping.cancelled() => {
+                    self.parking.close();
+                    return;
+                }
                 () = tokio::time::sleep(SWEEP_EVERY) => {}
             }
             self.lines.sweep();
+            self.parking.sweep();
             let gone = futures::stream::iter(self.sessions.sweep(unix_now()));
             gone.for_each_concurrent(ENDING, |id| async move {
                 // A client that came back meanwhile has its upstream sessions still.
@@ -161,8 +174,11 @@ impl Gateway {
             Message::Request(request) => self.legacy_request(facts, &request).await,
             Message::Notification(notification) => self.legacy_notification(facts, &notification),
             // No request of ours is open at a client, so every response is a late one.
-            Message::Response(_) => match self.session(facts) {
-                Ok(_) => Answer::Empty { status: 202 },
+            Message::Response(response) => match self.session(facts) {
+                Ok(session) => {
+                    session.asks.hear(&response);
+                    Answer::Empty { status: 202 }
+                }
                 Err(answer) => answer,
             },
         }

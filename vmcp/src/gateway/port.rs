@@ -118,6 +118,12 @@ impl Answerer {
         self.0.closed().await;
     }
 
+    /// Nobody waits for the answer any more.
+    #[must_use]
+    pub fn is_withdrawn(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// The raw `result`, or the client's error. Nobody may wait any more; then nothing happens.
     pub fn answer(self, answer: Result<Arc<str>, RpcError>) {
         let _ = self.0.send(answer);

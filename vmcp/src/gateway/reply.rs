@@ -2,55 +2,99 @@
 //!
 //! Owns the events of one call on their way to the client. Every reply ends in exactly one response
 //! or one typed error. A modern client that goes away cancels its call; a legacy client's
-//! disconnection does not, so what is left of the call is drained in the background.
+//! disconnection does not, so what is left of the call is drained in the background. Once a legacy
+//! reply talks it is `dialogue`'s.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
+use vmcp_core::bridge::{InputCapabilities, response_to, url_elicitations};
 use vmcp_core::health::{ProbeFailure, ProbeReason, Step};
-use vmcp_core::jsonrpc::{self, RpcError};
+use vmcp_core::jsonrpc::{self, RpcError, raw};
 use vmcp_core::limits;
-use vmcp_core::mcp::Era;
 use vmcp_core::mcp::error::code;
+use vmcp_core::mcp::{Era, ProtocolVersion, method};
 
 use super::Gateway;
 use super::adapt;
+use super::dialogue::Dialogue;
 use super::failure::{error_code, to_rpc};
 use super::forward::Forward;
 use super::live::CallGuard;
 use super::message::{Accepts, Answer, Messages};
-use super::port::{UpstreamError, UpstreamEvent, UpstreamEvents};
+use super::park::{ParkedCall, Parking};
+use super::port::{BackendPort, UpstreamError, UpstreamEvent, UpstreamEvents};
+use super::resume::{Continued, continued};
+use super::rounds;
 
 type Sent = BoxFuture<'static, Result<UpstreamEvents, UpstreamError>>;
+pub(super) type Event = Result<UpstreamEvent, UpstreamError>;
 
 /// What happened first.
-enum Next {
-    Event(Result<UpstreamEvent, UpstreamError>),
+pub(super) enum Next {
+    Event(Event),
     Cancelled,
     Silent,
 }
 
 /// Where the events come from.
-enum Source {
+pub(super) enum Source {
     Starting(Sent),
     Running(UpstreamEvents),
     Done,
 }
 
+/// The last message of a reply.
+pub(super) struct Last {
+    pub status: u16,
+    pub body: Bytes,
+}
+
 /// A call on its way back.
-struct Reply {
-    forward: Forward,
-    source: Source,
+pub(super) struct Reply {
+    pub forward: Forward,
+    pub port: Arc<dyn BackendPort>,
+    pub parking: Arc<Parking>,
+    pub source: Source,
+    /// Comes before whatever the source says next.
+    pub held: Option<Event>,
+    /// How often the client has been asked.
+    pub round: u32,
 }
 
 impl Gateway {
-    /// Sends the request and answers with what comes back.
-    pub(super) async fn reply(&self, forward: Forward) -> Answer {
-        let sent = self.port.send(forward.upstream.clone());
-        let source = Source::Starting(sent);
-        Reply { forward, source }.answer().await
+    /// Sends the request, unless it continues one, and answers with what comes back.
+    pub(super) async fn reply(&self, mut forward: Forward) -> Answer {
+        let continued = match continued(&self.parking, &mut forward) {
+            Ok(continued) => continued,
+            Err(error) => {
+                forward.meter.finish("rpc_other");
+                return Answer::error(200, &forward.id, &error);
+            }
+        };
+        let mut reply = Reply {
+            forward,
+            port: Arc::clone(&self.port),
+            parking: Arc::clone(&self.parking),
+            source: Source::Done,
+            held: None,
+            round: 0,
+        };
+        match continued {
+            Continued::Anew(round) => {
+                reply.source = Source::Starting(self.port.send(reply.forward.upstream.clone()));
+                reply.round = round;
+            }
+            Continued::Parked(call) => {
+                if let Some(asks_again) = reply.take_up(*call) {
+                    return asks_again.answer();
+                }
+            }
+        }
+        reply.answer().await
     }
 }
 
@@ -64,26 +108,66 @@ impl Reply {
         };
         loop {
             match (self.next(silence).await, accepts) {
-                // Dropped without an answer: the backend is told so.
-                (Next::Event(Ok(UpstreamEvent::Request(_))), _) => {}
+                (Next::Event(Ok(UpstreamEvent::Notification(raw))), _) if !self.passes(&raw) => {}
                 (Next::Event(Ok(UpstreamEvent::Notification(_))), Accepts::JsonOnly) => {}
-                (Next::Event(Ok(UpstreamEvent::Notification(first))), Accepts::JsonOrEvents) => {
-                    return Answer::Events(self.events(Some(message(&first))));
+                (Next::Event(Ok(UpstreamEvent::Request(asked))), _)
+                    if self.forward.caller.era == Era::Modern =>
+                {
+                    if let Some(asks) = self.park(asked).await {
+                        return asks.answer();
+                    }
                 }
-                (Next::Silent, _) => return Answer::Events(self.events(None)),
-                (end, _) => {
-                    let body = self.finish(end);
-                    return Answer::Json {
-                        status: 200,
-                        body,
-                        session: None,
-                    };
+                (Next::Event(Ok(UpstreamEvent::Request(asked))), Accepts::JsonOnly) => {
+                    let error = rounds::no_stream(&asked.method);
+                    asked.answer.answer(Err(error));
                 }
+                (Next::Event(event), Accepts::JsonOrEvents) if self.talks(&event) => {
+                    self.held = Some(event);
+                    return self.stream();
+                }
+                (Next::Silent, _) => return self.stream(),
+                (end, _) => return self.finish(end).answer(),
             }
         }
     }
 
-    async fn next(&mut self, silence: Option<Instant>) -> Next {
+    /// Is there more to say to the client than this?
+    fn talks(&self, event: &Event) -> bool {
+        match event {
+            Ok(UpstreamEvent::Notification(_) | UpstreamEvent::Request(_)) => true,
+            Ok(UpstreamEvent::Response(Ok(result))) => self.wants_input(result),
+            Ok(UpstreamEvent::Response(Err(_))) | Err(_) => false,
+        }
+    }
+
+    /// Is this a result that a legacy client cannot take, but give what it asks for?
+    pub(super) fn wants_input(&self, result: &str) -> bool {
+        let bridged = (self.forward.caller.era, self.forward.backend_era);
+        bridged == (Era::Legacy, Era::Modern)
+            && raw::top_level(result, "resultType") == Some("\"input_required\"")
+    }
+
+    /// May the client hear this? A modern one hears on a call's stream what concerns the call.
+    pub(super) fn passes(&self, notification: &str) -> bool {
+        if (self.forward.caller.era, self.forward.backend_era) != (Era::Modern, Era::Legacy) {
+            return true;
+        }
+        let of = raw::top_level(notification, "method").map(|raw| raw.trim_matches('"'));
+        match of {
+            Some(method::NOTIFICATION_MESSAGE) => self.forward.caller.log_level.is_some(),
+            Some(
+                method::NOTIFICATION_ELICITATION_COMPLETE
+                | method::NOTIFICATION_RESOURCES_UPDATED
+                | method::NOTIFICATION_CANCELLED,
+            ) => false,
+            _ => true,
+        }
+    }
+
+    pub(super) async fn next(&mut self, silence: Option<Instant>) -> Next {
+        if let Some(held) = self.held.take() {
+            return Next::Event(held);
+        }
         let silent = async move {
             match silence {
                 Some(at) => tokio::time::sleep_until(at).await,
@@ -98,97 +182,158 @@ impl Reply {
         }
     }
 
-    /// A stream of the session where there is one: written by a task, so that a client which loses
-    /// its connection comes back for the rest. Others read the call itself.
-    fn events(self, first: Option<Bytes>) -> Messages {
-        let Some(guard) = &self.forward.caller.cancel else {
-            return self.stream(first);
-        };
-        let (writer, messages) = guard.live.outbox.open();
-        let mut said = self.stream(first);
-        // Ends with the call, which has a deadline.
-        tokio::spawn(async move {
-            while let Some(event) = said.next().await {
-                writer.send(event.data);
+    /// The rest of the reply as whole JSON-RPC messages.
+    fn stream(self) -> Answer {
+        match (self.forward.caller.era, &self.forward.caller.cancel) {
+            (Era::Legacy, Some(guard)) => {
+                let live = Arc::clone(&guard.live);
+                Answer::Events(Dialogue::begin(self, live))
             }
-        });
-        messages
+            _ => Answer::Events(self.inline()),
+        }
     }
 
-    /// The rest of the reply as whole JSON-RPC messages.
-    fn stream(self, first: Option<Bytes>) -> Messages {
-        let state = (Some(self), first);
-        Box::pin(futures::stream::unfold(
-            state,
-            |(reply, first)| async move {
-                let mut reply = reply?;
-                if let Some(first) = first {
-                    return Some((first.into(), (Some(reply), None)));
-                }
-                let mut next = reply.next(None).await;
-                while let Next::Event(Ok(UpstreamEvent::Request(_))) = next {
-                    next = reply.next(None).await;
-                }
-                match next {
+    /// Written as the client reads; dropping it is the client's cancellation.
+    fn inline(self) -> Messages {
+        Box::pin(futures::stream::unfold(Some(self), |reply| async move {
+            let mut reply = reply?;
+            loop {
+                match reply.next(None).await {
                     Next::Event(Ok(UpstreamEvent::Notification(raw))) => {
-                        Some((message(&raw).into(), (Some(reply), None)))
+                        if reply.passes(&raw) {
+                            return Some((message(&raw).into(), Some(reply)));
+                        }
                     }
-                    end => Some((reply.finish(end).into(), (None, None))),
+                    Next::Event(Ok(UpstreamEvent::Request(asked))) => {
+                        if let Some(asks) = reply.park(asked).await {
+                            return Some((asks.body.into(), None));
+                        }
+                    }
+                    end => return Some((reply.finish(end).body.into(), None)),
                 }
-            },
-        ))
+            }
+        }))
+    }
+
+    /// Goes on with a call that waited. What is still not answered is asked once more.
+    fn take_up(&mut self, call: ParkedCall) -> Option<Last> {
+        self.forward.backend_era = Era::Legacy;
+        self.round = call.round;
+        self.held = call.held;
+        self.source = Source::Running(call.events);
+        let params = self.forward.upstream.params.clone();
+        let params = params.as_deref().unwrap_or("{}");
+        let mut open = Vec::new();
+        for question in call.questions {
+            match response_to(params, &question.key) {
+                Some(response) => question.answer.answer(Ok(response.into())),
+                None if question.answer.is_withdrawn() => {}
+                None => open.push(question),
+            }
+        }
+        self.wait(open)
     }
 
     /// The last message: a response or an error, written down for the meter.
-    fn finish(&mut self, end: Next) -> Bytes {
+    pub(super) fn finish(&mut self, end: Next) -> Last {
         self.source = Source::Done;
         let Forward {
-            id,
-            meter,
             method,
             backend_era,
             ..
         } = &self.forward;
         let (era, backend_era) = (self.forward.caller.era, *backend_era);
-        let (code, outcome) = match end {
+        match end {
             Next::Event(Ok(UpstreamEvent::Response(Ok(result)))) => {
+                if self.wants_input(&result) {
+                    return self.fail(rounds::without_stream(self, &result));
+                }
                 let code = if adapt::is_tool_error(&result) {
                     "tool_error"
                 } else {
                     "ok"
                 };
                 match adapt::result(era, backend_era, method, &result) {
-                    Ok(result) => {
-                        meter.finish(code);
-                        return jsonrpc::write_result(id, &result).into();
-                    }
-                    Err(error) => ("rpc_other", error),
+                    Ok(result) => self.succeed(code, &result),
+                    Err(error) => self.fail(error),
                 }
             }
             Next::Event(Ok(UpstreamEvent::Response(Err(error)))) => {
-                ("rpc_other", adapt::error(era, backend_era, method, error))
+                if (era, backend_era) == (Era::Modern, Era::Legacy)
+                    && let Some(urls) = url_elicitations(&error)
+                {
+                    return self.ask_to_open(&urls);
+                }
+                self.fail(adapt::error(era, backend_era, method, error))
             }
-            Next::Event(Err(error)) => (
-                error_code(&error),
-                to_rpc(era, method, &self.forward.view, &error),
-            ),
-            Next::Cancelled => (
+            Next::Event(Err(error)) => {
+                let told = to_rpc(era, method, &self.forward.view, &error);
+                self.failed(error_code(&error), &told)
+            }
+            Next::Cancelled => self.failed(
                 "cancelled",
-                RpcError::new(code::INTERNAL_ERROR, "cancelled by the client"),
+                &RpcError::new(code::INTERNAL_ERROR, "cancelled by the client"),
             ),
             Next::Event(Ok(UpstreamEvent::Notification(_) | UpstreamEvent::Request(_)))
-            | Next::Silent => (
-                "rpc_other",
-                RpcError::new(code::INTERNAL_ERROR, "no answer of the backend"),
-            ),
+            | Next::Silent => self.fail(RpcError::new(
+                code::INTERNAL_ERROR,
+                "no answer of the backend",
+            )),
+        }
+    }
+
+    pub(super) fn succeed(&self, code: &'static str, result: &str) -> Last {
+        self.forward.meter.finish(code);
+        Last {
+            status: 200,
+            body: jsonrpc::write_result(&self.forward.id, result).into(),
+        }
+    }
+
+    pub(super) fn fail(&self, error: RpcError) -> Last {
+        self.failed("rpc_other", &error)
+    }
+
+    fn failed(&self, code: &'static str, error: &RpcError) -> Last {
+        self.forward.meter.finish(code);
+        Last {
+            // The one error of a call for which the specification has a status of its own.
+            status: if error.code == code::MISSING_CLIENT_CAPABILITY {
+                400
+            } else {
+                200
+            },
+            body: jsonrpc::write_error(&self.forward.id, error).into(),
+        }
+    }
+
+    /// What the client can be asked for.
+    pub(super) fn capabilities(&self) -> InputCapabilities {
+        let caller = &self.forward.caller;
+        let version = match caller.era {
+            Era::Modern => ProtocolVersion::LATEST_MODERN,
+            Era::Legacy => caller.version,
         };
-        meter.finish(code);
-        jsonrpc::write_error(id, &outcome).into()
+        InputCapabilities::declared(version, caller.capabilities.as_deref())
+    }
+}
+
+impl Last {
+    fn answer(self) -> Answer {
+        let Self { status, body } = self;
+        match status {
+            200 => Answer::Json {
+                status,
+                body,
+                session: None,
+            },
+            _ => Answer::Error { status, body },
+        }
     }
 }
 
 impl Source {
-    async fn event(&mut self) -> Result<UpstreamEvent, UpstreamError> {
+    pub(super) async fn event(&mut self) -> Event {
         if let Self::Starting(sent) = self {
             let events = sent.await?;
             *self = Self::Running(events);
@@ -247,6 +392,6 @@ async fn cancellation(guard: Option<&CallGuard>) {
     }
 }
 
-fn message(raw: &str) -> Bytes {
+pub(super) fn message(raw: &str) -> Bytes {
     Bytes::copy_from_slice(raw.as_bytes())
 }

@@ -91,6 +91,11 @@ impl Sessions {
         &self.sealer
     }
 
+    /// The same, for whoever outlives a request.
+    pub(super) fn shared_sealer(&self) -> Arc<Sealer> {
+        Arc::clone(&self.sealer)
+    }
+
     /// Mints an id for the claims and brings the session to life.
     ///
     /// # Errors

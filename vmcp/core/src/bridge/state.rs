@@ -36,6 +36,19 @@ pub struct StateClaims {
     pub digest: [u8; 32],
 }
 
+/// When a waiting call may be continued, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How often the client has been asked, this time included.
+    pub round: u32,
+    /// `None` for an anonymous client.
+    pub principal: Option<String>,
+    /// Seconds since 1970.
+    pub expires: u64,
+    /// See [`super::request_digest`].
+    pub digest: [u8; 32],
+}
+
 /// Why a state is no good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
@@ -73,25 +86,25 @@ impl StateError {
 impl StateClaims {
     /// Of a call that this process keeps.
     #[must_use]
-    pub fn parked(owner: Owner, call: u64) -> Self {
+    pub fn parked(owner: Owner, call: u64, terms: Terms) -> Self {
         Self {
             owner: Some(owner),
             call: Some(call),
-            ..Self::repeat()
+            ..Self::repeat(terms)
         }
     }
 
     /// Of a call that is to be made once more.
     #[must_use]
-    pub const fn repeat() -> Self {
+    pub fn repeat(terms: Terms) -> Self {
         Self {
             layout: LAYOUT,
             owner: None,
             call: None,
-            round: 0,
-            principal: None,
-            expires: 0,
-            digest: [0; 32],
+            round: terms.round,
+            principal: terms.principal,
+            expires: terms.expires,
+            digest: terms.digest,
         }
     }
 

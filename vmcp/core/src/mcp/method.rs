@@ -42,6 +42,7 @@ methods!(
     NOTIFICATION_RESOURCES_LIST_CHANGED = "notifications/resources/list_changed",
     NOTIFICATION_RESOURCES_UPDATED = "notifications/resources/updated",
     NOTIFICATION_ROOTS_LIST_CHANGED = "notifications/roots/list_changed",
+    NOTIFICATION_ELICITATION_COMPLETE = "notifications/elicitation/complete",
     NOTIFICATION_SUBSCRIPTIONS_ACKNOWLEDGED = "notifications/subscriptions/acknowledged",
 );
 

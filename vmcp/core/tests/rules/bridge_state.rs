@@ -1,7 +1,7 @@
 //! What a waiting call leaves with its client.
 
 use proptest::prelude::*;
-use vmcp_core::bridge::{StateClaims, StateError, request_digest};
+use vmcp_core::bridge::{StateClaims, StateError, Terms, request_digest};
 use vmcp_core::session::{OwnedState, Owner};
 
 use crate::support::{SOME, cases, quoted};
@@ -16,13 +16,13 @@ fn owner() -> Owner {
 }
 
 fn claims() -> StateClaims {
-    StateClaims {
+    let terms = Terms {
         round: 1,
         principal: Some("alice".to_owned()),
         expires: NOW + 600,
         digest: request_digest("s", "tools/call", "{}"),
-        ..StateClaims::parked(owner(), 7)
-    }
+    };
+    StateClaims::parked(owner(), 7, terms)
 }
 
 proptest! {
@@ -36,8 +36,11 @@ proptest! {
         expires in any::<u64>(),
         digest in any::<[u8; 32]>(),
     ) {
-        let base = call.map_or_else(StateClaims::repeat, |call| StateClaims::parked(owner(), call));
-        let claims = StateClaims { round, principal, expires, digest, ..base };
+        let terms = Terms { round, principal, expires, digest };
+        let claims = match call {
+            Some(call) => StateClaims::parked(owner(), call, terms),
+            None => StateClaims::repeat(terms),
+        };
 
         let bytes = claims.encode();
 
