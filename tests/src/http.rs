@@ -202,26 +202,67 @@ impl LegacyClient {
 /// # Errors
 /// As [`send`].
 pub async fn modern(address: SocketAddr, method: &str, params: Value) -> Result<Answer> {
+    send(
+        address,
+        modern_request(address, "/mcp", (method, params), &[])?,
+    )
+    .await
+}
+
+/// [`modern`], at another path or with further headers.
+///
+/// # Errors
+/// As [`send`].
+pub async fn modern_at(
+    address: SocketAddr,
+    path: &str,
+    (method, params): (&str, Value),
+    extra: &[(&str, &str)],
+) -> Result<Answer> {
+    send(
+        address,
+        modern_request(address, path, (method, params), extra)?,
+    )
+    .await
+}
+
+/// POSTs a modern request whose answer is a stream that does not end.
+///
+/// # Errors
+/// It is refused.
+pub async fn modern_stream(address: SocketAddr, method: &str, params: Value) -> Result<Listener> {
+    stream(
+        address,
+        modern_request(address, "/mcp", (method, params), &[])?,
+    )
+    .await
+}
+
+fn modern_request(
+    address: SocketAddr,
+    path: &str,
+    (method, params): (&str, Value),
+    extra: &[(&str, &str)],
+) -> Result<Request<Full<Bytes>>> {
     let mut params = params;
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {},
         "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
     });
-    let mut builder = Request::post("/mcp")
+    let mut builder = Request::post(path)
         .header("host", address.to_string())
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream")
         .header("mcp-protocol-version", "2026-07-28")
         .header("mcp-method", method);
-    if let Some(name) = params["name"].as_str() {
+    if let Some(name) = params["name"].as_str().or(params["uri"].as_str()) {
         builder = builder.header("mcp-name", name);
     }
-    send(
-        address,
-        builder.body(Full::from(request(method, params).to_string()))?,
-    )
-    .await
+    for (name, value) in extra {
+        builder = builder.header(*name, *value);
+    }
+    Ok(builder.body(Full::from(request(method, params).to_string()))?)
 }
 
 fn request(method: &str, params: Value) -> Value {
@@ -262,6 +303,10 @@ pub async fn listen(address: SocketAddr, session: &str) -> Result<Listener> {
         .header("accept", "text/event-stream")
         .header("mcp-session-id", session)
         .body(Full::<Bytes>::default())?;
+    stream(address, request).await
+}
+
+async fn stream(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<Listener> {
     let stream = TcpStream::connect(address).await.context("connecting")?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -271,7 +316,7 @@ pub async fn listen(address: SocketAddr, session: &str) -> Result<Listener> {
         .context("no head")??;
     ensure!(
         response.status() == StatusCode::OK,
-        "GET stream: {}",
+        "stream: {}",
         response.status()
     );
     let seen = Arc::new(Mutex::new(String::new()));

@@ -5,6 +5,7 @@ use super::call::{Call, Rpc};
 use super::engine::{Engine, unknown_session};
 use super::reply::{Message, Plain, Reply};
 use super::script::{GetStream, Logging, Script};
+use super::shelf;
 
 /// A server that keeps sessions; its refusals are those of the widely used reference server.
 pub(super) async fn post_stateful(
@@ -62,10 +63,13 @@ pub(super) async fn operate(script: &Script, rpc: &Rpc) -> Reply {
         return Plain::empty(202).into();
     }
     let message = match rpc.method() {
-        "ping" | "logging/setLevel" | "resources/subscribe" => Message::result(rpc, "{}"),
+        "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => {
+            Message::result(rpc, "{}")
+        }
         "tools/list" => list_tools(script, rpc, ""),
         "tools/call" => call_tool(script, rpc, "").await,
-        _ => Message::error(rpc.id_raw(), 200, -32601, "Method not found"),
+        _ => shelf::answer(script, rpc, "", -32002)
+            .unwrap_or_else(|| Message::error(rpc.id_raw(), 200, -32601, "Method not found")),
     };
     message.into()
 }
@@ -92,6 +96,7 @@ pub(super) fn initialize(script: &Script, rpc: &Rpc) -> Message {
     if script.logging == Logging::Offered {
         capabilities["logging"] = serde_json::json!({});
     }
+    shelf::declare(script, &mut capabilities);
     let result = serde_json::json!({
         "protocolVersion": version,
         "capabilities": capabilities,

@@ -23,6 +23,7 @@ mod record;
 mod reply;
 mod script;
 mod session;
+mod shelf;
 mod sse;
 mod tool;
 
@@ -39,6 +40,7 @@ pub use proxy::{FaultProxy, Passage, ProxyConnection};
 pub use record::{ConnRecord, Recorded};
 pub use script::{Era, GetStream, Logging, ReplyFormat, Script, UnknownSession};
 pub use session::{SessionEnd, SessionRecord};
+pub use shelf::{Item, Shelf, contents};
 pub use tool::{Behaviour, Over, Question, Tool};
 
 /// How long a rebind of the same port may take.

@@ -11,6 +11,7 @@ use super::call::{Call, Rpc};
 use super::engine::Engine;
 use super::reply::{Message, Plain, Reply};
 use super::script::{GetStream, Script};
+use super::shelf;
 
 /// Instead of a session, for what is said to all that listen.
 pub(super) const LISTENERS: &str = "modern listeners";
@@ -40,7 +41,8 @@ pub(super) async fn post(engine: &Engine, script: &Script, call: &Call, rpc: &Rp
         "subscriptions/listen" if script.get_stream == GetStream::Offered => {
             return listen(engine, rpc);
         }
-        _ => Message::error(rpc.id_raw(), 404, -32601, "Method not found"),
+        _ => shelf::answer(script, rpc, r#","resultType":"complete""#, -32602)
+            .unwrap_or_else(|| Message::error(rpc.id_raw(), 404, -32601, "Method not found")),
     };
     message.into()
 }
@@ -71,8 +73,13 @@ fn refusal(call: &Call, rpc: &Rpc) -> Option<Message> {
         return refuse(-32602, "_meta lacks clientCapabilities");
     }
     let name = call.header("mcp-name").map(decoded);
-    if rpc.method() == "tools/call" && name.as_deref() != rpc.params["name"].as_str() {
-        return refuse(HEADER_MISMATCH, "Mcp-Name differs from params.name");
+    let named = match rpc.method() {
+        "tools/call" | "prompts/get" => rpc.params["name"].as_str(),
+        "resources/read" => rpc.params["uri"].as_str(),
+        _ => return None,
+    };
+    if name.as_deref() != named {
+        return refuse(HEADER_MISMATCH, "Mcp-Name differs from the body");
     }
     None
 }
@@ -88,10 +95,13 @@ fn decoded(value: &str) -> String {
 }
 
 fn discover(script: &Script, rpc: &Rpc) -> Message {
+    let mut capabilities =
+        json!({"tools": {"listChanged": script.get_stream == GetStream::Offered}});
+    shelf::declare(script, &mut capabilities);
     let result = json!({
         "resultType": "complete",
         "supportedVersions": [VERSION],
-        "capabilities": {"tools": {"listChanged": script.get_stream == GetStream::Offered}},
+        "capabilities": capabilities,
         "ttlMs": script.ttl_ms,
         "cacheScope": "public",
         "_meta": {"io.modelcontextprotocol/serverInfo":

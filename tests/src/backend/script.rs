@@ -3,6 +3,7 @@
 //! Owns the description of the server; never the failures (see [`super::Fault`]). Exists so that a
 //! test reads as a sentence: a modern-only server with three tools in pages of two.
 
+use super::shelf::Shelf;
 use super::tool::{Tool, default_tools};
 
 /// Which generation of the protocol, and whether it keeps sessions.
@@ -61,6 +62,8 @@ pub enum Logging {
 pub struct Script {
     pub era: Era,
     pub tools: Vec<Tool>,
+    /// Prompts, resources and templates; declared only where there are any.
+    pub shelf: Shelf,
     /// Entries in a page of `tools/list`; `None` sends all at once.
     pub page_size: Option<usize>,
     pub unknown_session: UnknownSession,
@@ -88,6 +91,7 @@ impl Script {
         Self {
             era,
             tools: default_tools(),
+            shelf: Shelf::default(),
             page_size: None,
             unknown_session: UnknownSession::NotFound404,
             reply: ReplyFormat::Json,
@@ -139,6 +143,12 @@ impl Script {
     #[must_use]
     pub fn with_tools(mut self, tools: Vec<Tool>) -> Self {
         self.tools = tools;
+        self
+    }
+
+    #[must_use]
+    pub fn with_shelf(mut self, shelf: Shelf) -> Self {
+        self.shelf = shelf;
         self
     }
 

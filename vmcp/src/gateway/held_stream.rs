@@ -117,8 +117,8 @@ impl HeldStream {
     pub(super) async fn run(mut self, first: Option<Stood>) {
         let mut failures = 0;
         let mut standing = first;
-        // A session that was lost upstream has lost its subscriptions with it.
-        let mut renewed = standing.is_some();
+        // A server that had such a stream before refuses it only for a session that it has lost.
+        let mut proven = standing.is_some();
         loop {
             if let Some(stream) = standing.take() {
                 let since = Instant::now();
@@ -131,13 +131,19 @@ impl HeldStream {
                     return;
                 }
             }
+            if proven {
+                self.subscribe_again().await;
+            }
             match self.open().await {
                 Ok(stream) => {
-                    if renewed {
-                        self.subscribe_again(&stream).await;
-                    }
-                    renewed = true;
+                    proven = true;
                     standing = Some(stream);
+                }
+                Err(Refusal::Never(_, error)) if proven => {
+                    failures += 1;
+                    if !self.refused(Refusal::Now(error), failures).await {
+                        return;
+                    }
                 }
                 Err(refusal) => {
                     failures += 1;
@@ -228,7 +234,7 @@ impl HeldStream {
     async fn open_for(&self, resources: &[Arc<str>]) -> Result<Stood, Refusal> {
         let target = self.target().map_err(Refusal::Now)?;
         let generation = target.generation;
-        let era = target.dialect.map_or(Era::Legacy, |dialect| dialect.era);
+        let era = era_of(&target);
         if era == Era::Modern && resources.is_empty() {
             return Err(Refusal::NothingWanted);
         }
@@ -243,11 +249,12 @@ impl HeldStream {
         }
     }
 
-    /// Repeats the subscriptions of a client's own session, which may be another one by now.
-    async fn subscribe_again(&self, stream: &Stood) {
+    /// Repeats the subscriptions of a client's own session. One that was lost upstream has lost them
+    /// with it, and is opened anew by this.
+    async fn subscribe_again(&self) {
         let in_session = matches!(self.ear.scope, SessionScope::Client(_));
         let Ok(target) = self.target() else { return };
-        if stream.era == Era::Modern || !in_session {
+        if era_of(&target) == Era::Modern || !in_session {
             return;
         }
         let resources = self.wish.borrow().resources.clone();
@@ -336,6 +343,11 @@ impl HeldStream {
         let snapshot = self.snapshots.load();
         snapshot.backend(&self.backend).map(|view| view.generation)
     }
+}
+
+/// Legacy before the first success.
+fn era_of(target: &Target) -> Era {
+    target.dialect.map_or(Era::Legacy, |dialect| dialect.era)
 }
 
 /// Will this generation of the backend say the same again? Not where it is merely busy.

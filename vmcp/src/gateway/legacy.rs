@@ -110,6 +110,10 @@ impl Gateway {
             Ok(session) => session,
             Err(answer) => return answer,
         };
+        if notification.method == method::NOTIFICATION_ROOTS_LIST_CHANGED {
+            let params = notification.params.map(RawValue::get);
+            self.port.notify(&session.id, &notification.method, params);
+        }
         if notification.method == method::NOTIFICATION_CANCELLED
             && let Some(params) = notification.params
             && let Ok(cancelled) = serde_json::from_str::<CancelledParams<'_>>(params.get())
