@@ -4,6 +4,7 @@
 //! and told on their standing stream.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rmcp::model::ResourceUpdatedNotificationParam;
@@ -26,6 +27,8 @@ pub enum Change {
 pub struct Changes {
     modern: broadcast::Sender<Change>,
     legacy: Arc<Mutex<Vec<Session>>>,
+    tools: Arc<AtomicU32>,
+    prompts: Arc<AtomicU32>,
 }
 
 /// What one legacy session subscribed to.
@@ -43,6 +46,8 @@ impl Default for Changes {
         Self {
             modern: broadcast::channel(BACKLOG).0,
             legacy: Arc::default(),
+            tools: Arc::default(),
+            prompts: Arc::default(),
         }
     }
 }
@@ -75,8 +80,25 @@ impl Changes {
         });
     }
 
-    /// Tells everybody who wants to know.
+    /// How often the tools changed: a list that is announced as changed must differ.
+    #[must_use]
+    pub fn tools(&self) -> u32 {
+        self.tools.load(Ordering::SeqCst)
+    }
+
+    /// How often the prompts changed.
+    #[must_use]
+    pub fn prompts(&self) -> u32 {
+        self.prompts.load(Ordering::SeqCst)
+    }
+
+    /// Makes the change and tells everybody who wants to know.
     pub async fn announce(&self, change: Change) {
+        match &change {
+            Change::Tools => self.tools.fetch_add(1, Ordering::SeqCst),
+            Change::Prompts => self.prompts.fetch_add(1, Ordering::SeqCst),
+            Change::Resource(_) => 0,
+        };
         // Nobody may be listening; that is no error.
         let _ = self.modern.send(change.clone());
         let peers: Vec<Peer<RoleServer>> = locked(&self.legacy)

@@ -76,9 +76,9 @@ const PLAIN: &[(&str, &str)] = &[
 ];
 
 /// Every tool, in the order in which it is listed: the first one takes no arguments, for the
-/// scenario that calls whatever comes first.
+/// scenario that calls whatever comes first. `changed` is how often the list did so far.
 #[must_use]
-pub fn tools() -> Vec<Value> {
+pub fn tools(changed: u32) -> Vec<Value> {
     let mut all: Vec<Value> = PLAIN
         .iter()
         .map(|(name, description)| tool(name, description, json!({"type": "object"})))
@@ -108,6 +108,8 @@ pub fn tools() -> Vec<Value> {
         "Tool with JSON Schema 2020-12 features",
         schema_2020_12(),
     ));
+    let text = format!("Another one after each of {changed} changes");
+    all.push(tool("test_changing_tool", &text, json!({"type": "object"})));
     all
 }
 
@@ -163,9 +165,10 @@ fn schema_2020_12() -> Value {
     })
 }
 
-/// Every prompt.
+/// Every prompt. `changed` is how often the list did so far.
 #[must_use]
-pub fn prompts() -> Vec<Value> {
+pub fn prompts(changed: u32) -> Vec<Value> {
+    let changes = format!("Another one after each of {changed} changes");
     let argument =
         |name: &str, text: &str| json!({"name": name, "description": text, "required": true});
     vec![
@@ -176,6 +179,7 @@ pub fn prompts() -> Vec<Value> {
             "arguments": [argument("resourceUri", "Which one")]}),
         json!({"name": "test_prompt_with_image", "description": "Shows an image"}),
         json!({"name": "test_input_required_result_prompt", "description": "Asks for context"}),
+        json!({"name": "test_changing_prompt", "description": changes}),
     ]
 }
 

@@ -109,11 +109,11 @@ impl ServerHandler for Handler {
         _: Option<PaginatedRequestParams>,
         _: Context,
     ) -> Result<ListToolsResult, ErrorData> {
-        complete(json!({"tools": definitions::tools()}))
+        complete(json!({"tools": definitions::tools(self.changes.tools())}))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        let found = definitions::tools()
+        let found = definitions::tools(self.changes.tools())
             .into_iter()
             .find(|tool| tool["name"] == name)?;
         serde_json::from_value(found).ok()
@@ -124,7 +124,7 @@ impl ServerHandler for Handler {
         _: Option<PaginatedRequestParams>,
         _: Context,
     ) -> Result<ListPromptsResult, ErrorData> {
-        complete(json!({"prompts": definitions::prompts()}))
+        complete(json!({"prompts": definitions::prompts(self.changes.prompts())}))
     }
 
     async fn list_resources(

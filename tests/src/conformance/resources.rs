@@ -38,6 +38,7 @@ pub fn prompt(name: &str, arguments: &Map<String, Value>) -> Option<Value> {
     };
     let text = |text: String| json!({"type": "text", "text": text});
     let contents = match name {
+        "test_changing_prompt" => vec![text("changed".into())],
         "test_simple_prompt" => vec![text("This is a simple prompt for testing.".into())],
         "test_prompt_with_arguments" => vec![text(format!(
             "Prompt with arguments: arg1='{}', arg2='{}'",

@@ -20,6 +20,7 @@ pub fn fixed(tool: &str, arguments: &Map<String, Value>) -> Option<Value> {
     let image = json!({"type": "image", "data": PNG, "mimeType": "image/png"});
     let embedded = |uri: &str, mime: &str, text: &str| json!({"type": "resource", "resource": {"uri": uri, "mimeType": mime, "text": text}});
     let content = match tool {
+        "test_changing_tool" => return Some(text("changed")),
         "test_simple_text" => return Some(text("This is a simple text response for testing.")),
         "test_error_handling" => {
             let mut result = text("This tool intentionally returns an error for testing");

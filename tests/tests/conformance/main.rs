@@ -8,4 +8,5 @@
 )]
 
 mod direct;
+mod gateway;
 mod kit;
