@@ -45,3 +45,29 @@ export async function report(client, calls) {
   }
   process.stdout.write(`${JSON.stringify({ tools, results })}\n`);
 }
+
+// Something of the type that a schema names.
+function example(schema) {
+  if (schema.default !== undefined) return schema.default;
+  if (schema.enum) return schema.enum[0];
+  switch (schema.type) {
+    case 'number':
+    case 'integer':
+      return 2;
+    case 'boolean':
+      return true;
+    case 'array':
+      return [];
+    case 'object':
+      return {};
+    case 'null':
+      return null;
+    default:
+      return 'Alice';
+  }
+}
+
+export function members(schema) {
+  const properties = Object.entries(schema?.properties ?? {});
+  return Object.fromEntries(properties.map(([name, one]) => [name, example(one)]));
+}

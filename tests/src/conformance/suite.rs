@@ -21,6 +21,8 @@ use crate::process::{Launch, Program};
 const RUN_DEADLINE: Duration = Duration::from_secs(150);
 /// One scenario, in milliseconds as the suite wants it.
 const SCENARIO_TIMEOUT: &str = "15000";
+/// One client scenario: the start of a gateway and of Node.js, too.
+const CLIENT_TIMEOUT: &str = "60000";
 /// Until the backend has said where it listens.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 /// Of the reason that a check gives, in characters.
@@ -229,6 +231,45 @@ pub async fn server(peers: &Peers, url: &str, revision: Revision, expected: &Pat
         scenarios,
         as_expected: output.success(),
         summary: summary.to_owned(),
+    })
+}
+
+/// Runs one client scenario: the suite starts `command` with the URL of its mock server.
+///
+/// # Errors
+/// The suite cannot be run or takes too long.
+pub async fn client(
+    peers: &Peers,
+    command: &Path,
+    scenario: &str,
+    revision: Revision,
+    expected: &Path,
+) -> Result<Run> {
+    let results = tempfile::tempdir().context("a folder for the results")?;
+    let output = peers
+        .node(peers.npm_file(PACKAGE).join("dist/index.js"))
+        .args(["client", "--scenario", scenario])
+        .args(["--spec-version", revision.name()])
+        .args(["--timeout", CLIENT_TIMEOUT])
+        .arg("--command")
+        .arg(command)
+        .arg("--expected-failures")
+        .arg(expected)
+        .arg("-o")
+        .arg(results.path())
+        .run(RUN_DEADLINE)
+        .await?;
+    let scenarios = read(results.path(), "", &[scenario.to_owned()])?;
+    ensure!(
+        scenarios.contains_key(scenario),
+        "{scenario} did not run: {} {}",
+        output.stdout,
+        output.stderr
+    );
+    Ok(Run {
+        scenarios,
+        as_expected: output.success(),
+        summary: format!("{}\n{}", output.stdout, output.stderr),
     })
 }
 

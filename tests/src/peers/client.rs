@@ -148,6 +148,16 @@ impl Peers {
         run.await.with_context(|| format!("{client:?} at {url}"))
     }
 
+    /// Runs the client that lists and calls everything, in the era that the conformance suite's
+    /// variables in the environment name; what it wrote.
+    ///
+    /// # Errors
+    /// It cannot connect, or takes too long.
+    pub async fn generic_client(&self, url: &str) -> Result<String> {
+        let script = self.script("client-conformance.mjs");
+        self.node(script).arg(url).run(RUN_DEADLINE).await?.ok()
+    }
+
     fn command(&self, client: Client, url: &str, calls: &[(&str, Value)]) -> Result<Launch> {
         let calls = serde_json::to_string(calls)?;
         let mode = client.mode();

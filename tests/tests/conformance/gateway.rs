@@ -48,7 +48,11 @@ impl Cell {
             Naming::OnConflict => ("PrefixOnConflict", json!({"name": "conformance"})),
             Naming::EmptyPrefix => ("Prefix", json!({"name": "conformance", "prefix": ""})),
         };
-        let refs = [first, json!({"name": "beside-one"}), json!({"name": "beside-two"})];
+        let refs = [
+            first,
+            json!({"name": "beside-one"}),
+            json!({"name": "beside-two"}),
+        ];
         let mut server = remote("conformance", &suite.url);
         if self.backend == Era::Dual {
             server["spec"]["protocol"] = json!(match self.revision {

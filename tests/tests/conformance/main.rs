@@ -7,6 +7,7 @@
     clippy::print_stdout
 )]
 
+mod client;
 mod direct;
 mod gateway;
 mod kit;
