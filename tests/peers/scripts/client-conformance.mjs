@@ -40,9 +40,14 @@ async function attempt(what, make) {
 
 await client.connect(new StreamableHTTPClientTransport(line.url));
 const listed = await attempt('tools/list', () => client.listTools());
+const tools = listed?.tools ?? [];
+// A tool that wants a schema gets what this client was told of the first tool, unchanged.
+const argumentsFor = ({ inputSchema }) =>
+  inputSchema.properties?.schema
+    ? { schema: tools[0].inputSchema }
+    : members(inputSchema);
 const calls =
-  context.toolCalls ??
-  (listed?.tools ?? []).map((tool) => ({ name: tool.name, arguments: members(tool.inputSchema) }));
+  context.toolCalls ?? tools.map((tool) => ({ name: tool.name, arguments: argumentsFor(tool) }));
 for (const call of calls) await attempt(call.name, () => client.callTool(call));
 const resources = await attempt('resources/list', () => client.listResources());
 for (const { uri } of resources?.resources ?? []) {
