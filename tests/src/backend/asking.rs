@@ -16,25 +16,59 @@ use super::tool::{Behaviour, Over, Question};
 
 /// Questions that wait for an answer, by raw id.
 #[derive(Debug, Default)]
-pub(super) struct Asked(Mutex<HashMap<String, oneshot::Sender<String>>>);
+pub(super) struct Asked {
+    waiting: Mutex<HashMap<String, oneshot::Sender<String>>>,
+    /// What goes on after an event, by its id.
+    later: Mutex<HashMap<String, String>>,
+}
 
 impl Asked {
     fn ask(&self) -> (String, oneshot::Receiver<String>) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = format!("\"ask-{}\"", NEXT.fetch_add(1, Ordering::Relaxed));
         let (sender, answer) = oneshot::channel();
-        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         asked.insert(id.clone(), sender);
         (id, answer)
     }
 
+    /// A stream that names an event and ends; the answer is for whoever goes on after it.
+    fn break_off(&self, rpc: &Rpc, text: &str) -> Reply {
+        let event = format!("event-{}", rpc.id_raw());
+        let members = super::tool::text(text);
+        let id = rpc.id_raw();
+        let answer = framing::event(&format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"result":{{{members}}}}}"#
+        ));
+        let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+        later.insert(event.clone(), answer);
+        stream(format!("id: {event}\nretry: 20\ndata:\n\n"))
+    }
+
+    /// The rest of a stream, for whoever goes on after an event of it.
+    pub(super) fn go_on(&self, after: &str) -> Option<Reply> {
+        let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+        later.remove(after).map(stream)
+    }
+
     /// Takes a message of the client's that may be an answer.
     pub(super) fn answered(&self, call: &Call, rpc: &Rpc) {
-        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(waiting) = rpc.id.as_ref().and_then(|id| asked.remove(id)) {
             let body = String::from_utf8_lossy(&call.body).into_owned();
             let _gone = waiting.send(body);
         }
+    }
+}
+
+/// A stream of one piece.
+fn stream(piece: String) -> Reply {
+    let (sender, pieces) = mpsc::channel(1);
+    // The queue is new and holds one.
+    let _room = sender.try_send(Piece::Data(piece));
+    Reply::Stream {
+        pieces,
+        guard: None,
     }
 }
 
@@ -51,8 +85,10 @@ pub(super) async fn reply(
     }
     let name = call.tool_name()?;
     let tool = script.tools.iter().find(|tool| tool.name == name)?;
-    let Behaviour::Ask(question) = &tool.behaviour else {
-        return None;
+    let question = match &tool.behaviour {
+        Behaviour::Ask(question) => question,
+        Behaviour::Resumed(text) => return Some(engine.asked().break_off(rpc, text)),
+        _ => return None,
     };
     let (id, answer) = engine.asked().ask();
     let asks = text(&id, question);

@@ -284,6 +284,10 @@ impl Engine {
     }
 
     fn get(&self, script: &Script, call: &Call) -> Reply {
+        let after = call.header("last-event-id");
+        if let Some(reply) = after.and_then(|after| self.asked.go_on(after)) {
+            return reply;
+        }
         let has_sessions = matches!(script.era, Era::LegacyStateful | Era::Dual);
         if script.get_stream == GetStream::MethodNotAllowed || !has_sessions {
             return Plain::empty(405).with("allow", "POST, DELETE").into();

@@ -34,6 +34,9 @@ pub enum Behaviour {
     RpcError(i64),
     /// Asks the client first; the answer that came, raw, is the text of the result.
     Ask(Question),
+    /// Names an event, ends the stream without an answer, and gives that text as the result to
+    /// whoever goes on after the event by GET.
+    Resumed(String),
 }
 
 /// A request of the server's during a call.
@@ -104,7 +107,7 @@ impl Behaviour {
             Self::Raw(raw) => Outcome::Raw(raw.clone()),
             Self::RpcError(code) => Outcome::Error(*code),
             // Answered by `asking`; here no stream leads to the client.
-            Self::Ask(_) => Outcome::Error(-32_603),
+            Self::Ask(_) | Self::Resumed(_) => Outcome::Error(-32_603),
         }
     }
 }

@@ -14,6 +14,7 @@ mod questions;
 mod removal;
 mod renewals;
 mod repeats;
+mod resumed;
 mod sessions;
 mod standing;
 mod strangers;

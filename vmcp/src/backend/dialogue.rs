@@ -19,7 +19,9 @@ use super::message::{self, Answer, Inbound};
 use super::passage::Route;
 use super::questions::Said;
 use super::reply::Reply;
+use super::resume::Resuming;
 use super::side::{SIDE_MESSAGE_WITHIN, Side};
+use super::site::Site;
 use super::wire::{WireError, within};
 use crate::gateway::port::{ServerRequest, UpstreamError, UpstreamEvent};
 
@@ -28,6 +30,8 @@ use crate::gateway::port::{ServerRequest, UpstreamError, UpstreamEvent};
 pub(super) enum Sent {
     /// A reply to be read.
     Replied(Box<(Link, Reply)>),
+    /// Its stream broke and is being taken up.
+    Resuming(Box<Resuming>),
     /// Taken; the answer comes on the stream of the session.
     Taken,
 }
@@ -57,7 +61,7 @@ impl Call {
                 () = self.events.closed() => return Err(Broken::Gone),
                 heard = hear(&mut inbox) => heard?.map_or(Step::Silent, Step::Heard),
                 done = &mut sending, if sent.is_none() => Step::Sent(done?),
-                heard = read(&mut sent) => Step::Heard(heard?),
+                heard = read(&mut sent, route, &self.slot.site) => Step::Heard(heard?),
                 (id, said) = self.questions.next(), if !self.questions.is_empty() => {
                     Step::Said(id, said)
                 }
@@ -219,9 +223,34 @@ async fn hear(inbox: &mut Option<Inbox>) -> Result<Option<Inbound>, WireError> {
     }
 }
 
-async fn read(sent: &mut Option<Sent>) -> Result<Inbound, WireError> {
-    match sent {
-        Some(Sent::Replied(replied)) => replied.1.next_message().await,
-        Some(Sent::Taken) | None => std::future::pending().await,
+/// The next message of the reply. What is under way stays in `sent`, so it may be dropped and asked
+/// again.
+async fn read(
+    sent: &mut Option<Sent>,
+    route: Route<'_>,
+    site: &Arc<Site>,
+) -> Result<Inbound, WireError> {
+    loop {
+        let error = match sent {
+            Some(Sent::Replied(replied)) => match replied.1.next_message().await {
+                Err(error @ WireError::Cut(_)) => error,
+                heard => return heard,
+            },
+            Some(Sent::Resuming(resuming)) => {
+                let (link, body) = resuming.opened().await?;
+                if let Some(Sent::Resuming(resuming)) = sent.take() {
+                    *sent = Some(Sent::Replied(Box::new(resuming.go_on(link, body))));
+                }
+                continue;
+            }
+            Some(Sent::Taken) | None => std::future::pending().await,
+        };
+        let Some(Sent::Replied(replied)) = sent.take() else {
+            return Err(error);
+        };
+        let Some(resuming) = Resuming::begin(replied.1, route, site) else {
+            return Err(error);
+        };
+        *sent = Some(Sent::Resuming(Box::new(resuming)));
     }
 }

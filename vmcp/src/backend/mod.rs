@@ -33,6 +33,7 @@ pub mod pool;
 pub mod probe;
 mod questions;
 pub mod reply;
+mod resume;
 pub mod session;
 pub mod side;
 pub mod site;
@@ -46,6 +47,7 @@ pub mod tls;
 pub mod upstream;
 pub mod verdict;
 pub mod watch;
+mod whole;
 pub mod wire;
 
 pub use upstream::Upstream;

@@ -241,7 +241,8 @@ pub async fn open(
         Wire::Sse => open_events(site, terms, deadline).await?,
         Wire::StreamableHttp => open_http(site, terms, deadline).await?,
     };
-    if terms.invites_questions() {
+    // Log messages come there too, at many servers.
+    if terms.invites_questions() || opened.logs() {
         let _ = opened.listen(site).await;
     }
     Ok(opened)

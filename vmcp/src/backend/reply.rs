@@ -25,6 +25,7 @@ use super::link::describe;
 use super::message::{self, Inbound};
 use super::outgoing::SessionId;
 use super::sse_event::{Decoder, SseError};
+use super::whole::Whole;
 use super::wire::{Challenged, Refusal, WireError, within};
 
 /// What is read of a refusal: enough for a JSON-RPC error, and a page of HTML is cut.
@@ -62,16 +63,6 @@ enum Format {
         whole: Whole,
     },
     Events(Box<Decoder>),
-}
-
-/// A body as far as it was read.
-#[derive(Debug, Default)]
-enum Whole {
-    #[default]
-    Nothing,
-    /// The usual case of a small body: no copy.
-    One(Bytes),
-    Many(BytesMut),
 }
 
 /// What the `Content-Type` says.
@@ -202,6 +193,29 @@ impl Reply {
         }
     }
 
+    /// The event after which the stream could be taken up, and how long to wait before, if the
+    /// server says.
+    pub fn goes_on_after(&self) -> Option<(&str, Option<Duration>)> {
+        match &self.format {
+            Format::Json { .. } => None,
+            Format::Events(decoder) => Some((decoder.last_id()?, decoder.retry())),
+        }
+    }
+
+    /// The same reply on another stream.
+    #[must_use]
+    pub fn going_on(self, body: Incoming) -> Self {
+        let format = match self.format {
+            Format::Events(decoder) => Format::Events(Box::new(decoder.anew())),
+            json @ Format::Json { .. } => json,
+        };
+        Self {
+            body,
+            format,
+            ..self
+        }
+    }
+
     /// Reads what follows the answer, briefly. `true`: the connection may be used again.
     pub async fn finish(self) -> bool {
         drain(self.body, Instant::now() + TAIL_WAIT).await
@@ -317,32 +331,6 @@ async fn collect(
         Whole::Nothing => Err(WireError::Protocol("an empty body".to_owned())),
         Whole::One(one) => Ok(one),
         Whole::Many(many) => Ok(many.freeze()),
-    }
-}
-
-impl Whole {
-    fn len(&self) -> usize {
-        match self {
-            Self::Nothing => 0,
-            Self::One(one) => one.len(),
-            Self::Many(many) => many.len(),
-        }
-    }
-
-    fn push(&mut self, next: Bytes, expected: usize) {
-        *self = match std::mem::take(self) {
-            Self::Nothing => Self::One(next),
-            Self::One(one) => {
-                let mut many = BytesMut::with_capacity(expected.max(one.len() + next.len()));
-                many.extend_from_slice(&one);
-                many.extend_from_slice(&next);
-                Self::Many(many)
-            }
-            Self::Many(mut many) => {
-                many.extend_from_slice(&next);
-                Self::Many(many)
-            }
-        };
     }
 }
 

@@ -85,6 +85,16 @@ impl Decoder {
         self.last_id.as_deref().filter(|id| !id.is_empty())
     }
 
+    /// For another stream that goes on after this one.
+    #[must_use]
+    pub fn anew(self) -> Self {
+        Self {
+            last_id: self.last_id,
+            retry: self.retry,
+            ..Self::default()
+        }
+    }
+
     /// How long to wait before that, if the server says.
     #[must_use]
     pub fn retry(&self) -> Option<Duration> {
