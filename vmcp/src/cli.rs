@@ -60,6 +60,14 @@ pub struct ServeArgs {
     /// With -f: file that names the replicas, `POD HOST:PORT [unready]` a line; watched
     #[arg(long, value_name = "FILE", requires = "session_keys")]
     pub peers: Option<PathBuf>,
+    /// Folder where the last good lists of backends are kept over a restart, or none
+    /// [default: none, with -f a folder of the VirtualMCPServer's name in ~/.cache/vmcp]
+    #[arg(long, env = "VMCP_CACHE_DIR", value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    #[arg(long, env = "XDG_CACHE_HOME", hide = true)]
+    pub cache_home: Option<PathBuf>,
+    #[arg(long, env = "HOME", hide = true)]
+    pub home: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// Time that a stop gives to calls in flight

@@ -29,6 +29,42 @@ pub struct Config {
     /// Names the replicas where no cluster does.
     pub peers_file: Option<PathBuf>,
     pub ready_file: Option<PathBuf>,
+    pub cache: CacheDir,
+}
+
+/// Where the last good lists are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheDir {
+    None,
+    At(PathBuf),
+    /// In a folder of the gateway's name below this one.
+    Below(PathBuf),
+}
+
+impl CacheDir {
+    fn of(args: &ServeArgs) -> Self {
+        let home = args.home.as_ref().map(|home| home.join(".cache"));
+        // A relative path is no path here, says the standard that names the variable.
+        let shared = args.cache_home.clone().filter(|path| path.is_absolute());
+        match (&args.cache_dir, shared.or(home)) {
+            (Some(path), _) if path.as_os_str() == "none" || path.as_os_str().is_empty() => {
+                Self::None
+            }
+            (Some(path), _) => Self::At(path.clone()),
+            (None, Some(path)) if !args.files.is_empty() => Self::Below(path.join("vmcp")),
+            (None, _) => Self::None,
+        }
+    }
+
+    /// The folder of the gateway of this name.
+    #[must_use]
+    pub fn of_gateway(&self, name: &str) -> Option<PathBuf> {
+        match self {
+            Self::None => None,
+            Self::At(path) => Some(path.clone()),
+            Self::Below(path) => Some(path.join(name)),
+        }
+    }
 }
 
 /// Where the objects come from.
@@ -49,6 +85,7 @@ impl TryFrom<ServeArgs> for Config {
     type Error = ConfigError;
 
     fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
+        let cache = CacheDir::of(&args);
         let pod = args
             .pod_name
             .unwrap_or_else(|| format!("process-{}", std::process::id()));
@@ -86,6 +123,7 @@ impl TryFrom<ServeArgs> for Config {
             drain: Duration::from_secs(args.drain_seconds),
             allow_hosts: args.allow_hosts,
             ready_file: args.ready_file,
+            cache,
         })
     }
 }
@@ -128,6 +166,28 @@ mod tests {
         assert_eq!(pod.peer_listen, Some(([0, 0, 0, 0], 9091).into()));
         assert_eq!(files.peer_listen, Some(([127, 0, 0, 1], 9091).into()));
         assert!(pod.peers_file.is_none() && files.peers_file.is_some());
+    }
+
+    /// Only a gateway from files has a place of its own for its lists, and each can be told one.
+    #[test]
+    fn lists_are_kept_where_the_flags_say() {
+        let home = ["--cache-home", "/c", "--home", "/h"];
+        let of = |flags: &[&str]| {
+            let config = config(&[flags, &home[..]].concat()).unwrap();
+            config.cache.of_gateway("all")
+        };
+        let pod = ["--namespace", "a", "--name", "b"];
+
+        assert_eq!(of(&["-f", "x"]), Some("/c/vmcp/all".into()));
+        assert_eq!(of(&["-f", "x", "--cache-dir", "/d"]), Some("/d".into()));
+        assert_eq!(of(&["-f", "x", "--cache-dir", "none"]), None);
+        assert_eq!(
+            of(&[&pod[..], &["--cache-dir", "/d"]].concat()),
+            Some("/d".into())
+        );
+        if std::env::var_os("VMCP_CACHE_DIR").is_none() {
+            assert_eq!(of(&pod), None);
+        }
     }
 
     #[test]

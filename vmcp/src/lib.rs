@@ -33,5 +33,6 @@ pub mod prober;
 pub mod registry;
 
 pub mod serve;
+pub mod shelf;
 
 pub mod status;

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use url::Url;
 
-use vmcp_core::catalog::{CatalogHash, Conflict, ConflictPolicy, Kind, KindHashes};
+use vmcp_core::catalog::{Catalog, CatalogHash, Conflict, ConflictPolicy, Kind, KindHashes};
 use vmcp_core::health::{Dialect, Observed, Policy, Transition};
 use vmcp_core::id::{BackendId, BackendName, Generation};
 use vmcp_core::report::Report;
@@ -86,6 +86,8 @@ pub struct BackendView {
     pub dialect: Option<Dialect>,
     pub tools: usize,
     pub catalog_hash: Option<CatalogHash>,
+    /// Its last good lists, whether clients see them or not.
+    pub catalog: Option<Catalog>,
     /// Calls fail at once: only when `Reachable` is false (R4.13).
     pub fails_fast: bool,
     /// Time until the next check, for `retryAfterMs`, as of the snapshot.

@@ -69,12 +69,13 @@ impl Launch {
         }
     }
 
-    /// One of our programs, by name.
+    /// One of our programs, by name. A gateway keeps nothing over a restart unless it is told where:
+    /// what one test leaves behind is not for the next.
     ///
     /// # Errors
     /// It was not built.
     pub fn ours(name: &str) -> Result<Self> {
-        Ok(Self::new(super::binary(name)?))
+        Ok(Self::new(super::binary(name)?).env("VMCP_CACHE_DIR", "none"))
     }
 
     /// One more argument.

@@ -143,6 +143,12 @@ pub const PAGE_BYTES: usize = MIB;
 pub const URI: usize = 4 * KIB;
 /// A cursor that a client may send back: room for the longest [`URI`] in base64.
 pub const CURSOR: usize = 8 * KIB;
+/// One file of kept lists: far above what servers list.
+pub const SHELF_FILE: usize = 16 * MIB;
+/// All kept lists of a gateway together; its volume in a pod is twice as large.
+pub const SHELF_BYTES: usize = 64 * MIB;
+/// Files of kept lists: one for each backend that a gateway can have.
+pub const SHELF_FILES: usize = 1_000;
 /// `ttlMs` that we promise at most: a client's copy may be this old.
 pub const LIST_TTL: Duration = Duration::from_secs(60);
 

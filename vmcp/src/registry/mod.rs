@@ -30,6 +30,7 @@ pub use step::Moment;
 
 use crate::clock::{Clock, Dice};
 use crate::gateway::port::Observation;
+use crate::shelf::Stock;
 use crate::snapshot::{Snapshot, SnapshotReader};
 
 /// Observations that wait; what does not fit is lost, never waited for.
@@ -94,6 +95,13 @@ impl Registry {
             },
             doors,
         )
+    }
+
+    /// With lists from before the start: a backend has its own from its first moment.
+    #[must_use]
+    pub fn with_stock(mut self, stock: Stock) -> Self {
+        self.state.stock(stock);
+        self
     }
 
     /// Takes events until cancelled, then ends every runtime.

@@ -176,6 +176,7 @@ fn view(slot: &Slot, now: Tick) -> BackendView {
             .as_ref()
             .map_or(0, |catalog| catalog.tools.len()),
         catalog_hash: slot.catalog.as_ref().map(|catalog| catalog.hash),
+        catalog: slot.catalog.clone(),
         fails_fast: slot.fails_fast(),
         next_probe_in: slot.next_probe_in(now),
         history: slot.machine.history().iter().cloned().collect(),

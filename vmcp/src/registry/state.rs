@@ -16,6 +16,7 @@ use super::slot::Slot;
 use super::step::{Dirty, Moment};
 use crate::discovery::desired::{Desired, DesiredBackend};
 use crate::gateway::port::Observation;
+use crate::shelf::{ShelfKey, Stock};
 use crate::snapshot::{ConfigState, Snapshot};
 
 /// All backends of one gateway.
@@ -31,6 +32,8 @@ pub struct State {
     pub(super) first_round_done: bool,
     dirty: Dirty,
     publication: Publication,
+    /// Lists from before the start, for the backends of the first desired state.
+    stock: Stock,
 }
 
 impl State {
@@ -49,7 +52,13 @@ impl State {
                 catalog: true,
             },
             publication,
+            stock: Stock::new(),
         }
+    }
+
+    /// Lays in lists from before the start.
+    pub fn stock(&mut self, stock: Stock) {
+        self.stock = stock;
     }
 
     /// Takes one event.
@@ -148,6 +157,8 @@ impl State {
             };
             slots.push(slot);
         }
+        // What comes later is new, whatever it is called.
+        self.stock.clear();
         for slot in old.values() {
             tracing::info!(backend = %slot.id().name, uid = %slot.id().uid.0, "backend removed");
             detach(slot, effects);
@@ -172,7 +183,14 @@ impl State {
     fn add(&mut self, backend: &DesiredBackend, moment: Moment, effects: &mut Vec<Effect>) -> Slot {
         tracing::info!(backend = %backend.id.name, uid = %backend.id.uid.0, "backend added");
         let generation = self.next_generation();
-        Slot::new(backend.clone(), generation, moment, effects)
+        let mut slot = Slot::new(backend.clone(), generation, moment, effects);
+        slot.catalog = backend.target.as_ref().ok().and_then(|endpoint| {
+            self.stock.remove(&ShelfKey {
+                uid: backend.id.uid.clone(),
+                url: endpoint.url.as_str().into(),
+            })
+        });
+        slot
     }
 
     fn rejected(&mut self, message: String) {

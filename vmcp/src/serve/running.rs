@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::replica::{Replica, Us};
-use super::wiring::{admin_page, announcer, follow_files, gateway, on_detach};
+use super::wiring::{admin_page, announcer, follow_files, gateway, on_detach, shelf};
 use super::{ServeError, Source};
 use crate::admin::{self, Admin};
 use crate::backend::Upstream;
@@ -79,6 +79,8 @@ impl Running {
         let process = Arc::new(ProcessMeter::default());
         let leader = Arc::new(AtomicBool::new(false));
         let (registry, doors) = Registry::new(clock);
+        let (shelf, stock) = shelf(config, &source).unzip();
+        let registry = registry.with_stock(stock.unwrap_or_default());
         let upstream = Upstream::new(doors.observations.clone(), announcer(&doors));
         let fleet = Fleet::new(
             LiveChecker,
@@ -94,6 +96,9 @@ impl Running {
         let stop = Stop::default();
         let (discovery, status) = (CancellationToken::new(), CancellationToken::new());
         let registry_stop = CancellationToken::new();
+        if let Some(shelf) = shelf {
+            tokio::spawn(shelf.keep(doors.snapshots.clone(), registry_stop.clone()));
+        }
         let probes = fleet.tasks();
         let registry_task = tokio::spawn(registry.run(fleet, registry_stop.clone()));
         let status_task = follow(

@@ -7,17 +7,19 @@ use std::sync::atomic::AtomicBool;
 
 use tokio_util::sync::CancellationToken;
 
-use super::ServeError;
 use super::replica::Us;
+use super::{ServeError, Source};
 use crate::admin::Admin;
 use crate::backend::Upstream;
 use crate::backend::announce::Announcer;
+use crate::config::Config;
 use crate::discovery::desired::Desired;
 use crate::discovery::files::Files;
 use crate::gateway::Gateway;
 use crate::gateway::session::Sessions;
 use crate::metrics::{Exposition, MeteredPort, ProcessMeter, Requests, SnapshotCollector};
 use crate::registry::{Cause, Doors, Event, Events};
+use crate::shelf::{Shelf, Stock};
 
 pub(super) fn admin_page(
     doors: &Doors,
@@ -51,6 +53,18 @@ pub(super) async fn follow_files(
     if events.send(Event::Discovered(first)).await.is_ok() {
         files.run(events, cancel).await;
     }
+}
+
+/// The shelf of this gateway, and what lay on it.
+pub(super) fn shelf(config: &Config, source: &Source) -> Option<(Shelf, Stock)> {
+    let (name, gateway) = match source {
+        Source::Files(_, first) => (&*first.name, first.uid.to_string()),
+        Source::Kubernetes { identity, .. } => {
+            let named = || format!("{}/{}", identity.namespace, identity.name);
+            (&*identity.name, identity.uid.clone().unwrap_or_else(named))
+        }
+    };
+    Shelf::open(&config.cache.of_gateway(name)?, &gateway)
 }
 
 /// A full queue loses an announcement; the list is read once a minute anyway.

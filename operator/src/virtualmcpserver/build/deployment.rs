@@ -5,9 +5,10 @@ use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment,
 };
 use k8s_openapi::api::core::v1::{
-    Container, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector, PodSecurityContext,
-    PodSpec, Probe, VolumeMount,
+    Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector,
+    PodSecurityContext, PodSpec, Probe, Volume, VolumeMount,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use vmcp_crds::mcpserver::WorkloadSecurityContext;
@@ -31,6 +32,11 @@ const LIVENESS_PERIOD: i32 = 10;
 /// Seconds that one look may take.
 const PROBE_TIMEOUT: i32 = 3;
 const PROBE_FAILURES: i32 = 3;
+/// Where the last good lists of the backends outlive a container.
+const CACHE: &str = "cache";
+const CACHE_DIR: &str = "/var/cache/vmcp";
+/// Twice of what a gateway keeps there: a volume that is full gets the pod evicted.
+const CACHE_SIZE: &str = "128Mi";
 /// Everybody: the image is `FROM scratch` and its files are readable by all.
 const USER: i64 = WorkloadSecurityContext::DEFAULT_ID;
 
@@ -49,7 +55,7 @@ pub fn deployment(gateway: &ValidatedGateway) -> Deployment {
             ..PodSecurityContext::default()
         }),
         containers: vec![container(gateway)],
-        volumes: Some(vec![gateway.keys.volume()]),
+        volumes: Some(vec![gateway.keys.volume(), cache()]),
         ..PodSpec::default()
     };
     let restarted_at = gateway.restarted_at.as_deref();
@@ -88,6 +94,7 @@ fn container(gateway: &ValidatedGateway) -> Container {
         args: Some(vec![
             "serve".to_owned(),
             format!("--drain-seconds={}", gateway.spec.drain_seconds),
+            format!("--cache-dir={CACHE_DIR}"),
         ]),
         env: Some(env(gateway)),
         ports: Some(vec![
@@ -98,15 +105,33 @@ fn container(gateway: &ValidatedGateway) -> Container {
         readiness_probe: Some(probe("/readyz", READINESS_PERIOD)),
         liveness_probe: Some(probe("/healthz", LIVENESS_PERIOD)),
         resources: gateway.spec.resources.clone(),
-        volume_mounts: Some(vec![VolumeMount {
-            name: VOLUME.to_owned(),
-            mount_path: MOUNT.to_owned(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(vec![
+            VolumeMount {
+                name: VOLUME.to_owned(),
+                mount_path: MOUNT.to_owned(),
+                read_only: Some(true),
+                ..VolumeMount::default()
+            },
+            VolumeMount {
+                name: CACHE.to_owned(),
+                mount_path: CACHE_DIR.to_owned(),
+                ..VolumeMount::default()
+            },
+        ]),
         security_context: Some(restricted(Some(true))),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
+    }
+}
+
+fn cache() -> Volume {
+    Volume {
+        name: CACHE.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            size_limit: Some(Quantity(CACHE_SIZE.to_owned())),
+            ..EmptyDirVolumeSource::default()
+        }),
+        ..Volume::default()
     }
 }
 
