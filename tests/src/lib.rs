@@ -7,6 +7,8 @@
 pub mod backend;
 pub mod conformance;
 pub mod controlplane;
+pub mod drip;
+pub mod events;
 pub mod eventually;
 pub mod http;
 pub mod imports;
