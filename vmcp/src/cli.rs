@@ -73,6 +73,9 @@ pub struct ServeArgs {
     /// Time that a stop gives to calls in flight
     #[arg(long, default_value_t = 75, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=3660))]
     pub drain_seconds: u64,
+    /// A session that nobody uses for this long loses its state; its id stays good
+    #[arg(long, default_value_t = vmcp_core::limits::SESSION_IDLE.as_secs(), value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub session_idle_seconds: u64,
     /// Host header to accept beside those of the spec; repeatable
     #[arg(long = "allow-host", value_name = "HOST")]
     pub allow_hosts: Vec<String>,

@@ -21,6 +21,7 @@ pub struct Config {
     pub admin: SocketAddr,
     pub log_format: LogFormat,
     pub drain: Duration,
+    pub session_idle: Duration,
     pub allow_hosts: Vec<String>,
     /// Folder of the keys that all replicas share.
     pub session_keys: Option<PathBuf>,
@@ -121,6 +122,7 @@ impl TryFrom<ServeArgs> for Config {
             admin: args.admin.unwrap_or_else(|| SocketAddr::from((host, 9090))),
             log_format: args.log_format,
             drain: Duration::from_secs(args.drain_seconds),
+            session_idle: Duration::from_secs(args.session_idle_seconds),
             allow_hosts: args.allow_hosts,
             ready_file: args.ready_file,
             cache,

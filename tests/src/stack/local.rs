@@ -37,13 +37,27 @@ impl Local {
     /// # Errors
     /// It ends at once.
     pub async fn of(manifests: &[Value]) -> Result<Self> {
+        Self::with_flags(manifests, &[]).await
+    }
+
+    /// Starts a gateway over remotes of these names and URLs with further flags.
+    ///
+    /// # Errors
+    /// It ends at once.
+    pub async fn flagged(backends: &[(&str, String)], flags: &[&str]) -> Result<Self> {
+        let mut objects = vec![virtual_server("local", json!({}))];
+        objects.extend(backends.iter().map(|(name, url)| remote(name, url)));
+        Self::with_flags(&objects, flags).await
+    }
+
+    async fn with_flags(manifests: &[Value], flags: &[&str]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let objects = dir.path().join("objects");
         std::fs::create_dir(&objects)?;
         for manifest in manifests {
             write(&objects, manifest)?;
         }
-        let gateway = GatewayProcess::from_files(&objects, &[], dir.path()).await?;
+        let gateway = GatewayProcess::from_files(&objects, flags, dir.path()).await?;
         Ok(Self {
             gateway,
             objects,

@@ -82,6 +82,12 @@ impl Live {
         !lock(&self.calls).is_empty()
     }
 
+    /// Somebody is at it: a call, a stream, a request. To be asked under the lock of the table,
+    /// whose own hold is the one that does not count.
+    pub(super) fn is_busy(self: &Arc<Self>) -> bool {
+        self.is_calling() || Arc::strong_count(self) > 1
+    }
+
     /// Seconds since 1970.
     pub(super) fn last_used(&self) -> u64 {
         self.last_used.load(Ordering::Relaxed)

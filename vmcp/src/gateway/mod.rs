@@ -17,6 +17,7 @@ pub mod session;
 mod adapt;
 mod aim;
 mod batch;
+mod crowd;
 mod departure;
 mod dialogue;
 mod events2024;
@@ -147,13 +148,16 @@ impl Gateway {
 
     /// Ends the upstream state of sessions that went idle, until cancelled.
     pub async fn sweep(&self) {
+        let every = SWEEP_EVERY.min(self.sessions.idle / 2);
         loop {
             tokio::select! {
                 () = self.stopping.cancelled() => {
                     self.parking.close();
                     return;
                 }
-                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                () = tokio::time::sleep(every) => {}
+                // Their upstream state costs the backends: it is not kept until the next look.
+                () = self.sessions.crowd.changed() => {}
             }
             self.lines.sweep();
             self.parking.sweep();

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use vmcp_core::limits;
 use vmcp_core::session::{Owner, SessionClaims};
 
+use super::crowd::Crowd;
 use super::departure::Departures;
 use super::live::Live;
 use super::seal::{Purpose, SealError, Sealer};
@@ -39,6 +40,9 @@ pub struct Sessions {
     owner: Owner,
     live: Mutex<HashMap<Arc<str>, Arc<Live>>>,
     tombstones: Mutex<Tombstones>,
+    /// Unused for this long, a session loses its state here.
+    pub(super) idle: Duration,
+    pub(super) crowd: Crowd,
     /// Locked after `live`, where both are.
     pub(super) departures: Departures,
 }
@@ -75,8 +79,16 @@ impl Sessions {
             owner,
             live: Mutex::default(),
             tombstones: Mutex::default(),
+            idle: limits::SESSION_IDLE,
+            crowd: Crowd::default(),
             departures: Departures::default(),
         }
+    }
+
+    /// With another idle time.
+    #[must_use]
+    pub fn with_idle(self, idle: Duration) -> Self {
+        Self { idle, ..self }
     }
 
     /// Who opens sessions here.
@@ -99,9 +111,9 @@ impl Sessions {
     /// Mints an id for the claims and brings the session to life.
     ///
     /// # Errors
-    /// When there are too many sessions already, or the claims are too large to carry.
+    /// When all sessions that there may be are in use, or the claims are too large to carry.
     pub fn open(&self, claims: SessionClaims, now: u64) -> Result<Arc<Live>, SessionError> {
-        if lock(&self.live).len() >= limits::MAX_SESSIONS {
+        if !self.crowd.make_room(&mut lock(&self.live)) {
             return Err(SessionError::TooMany);
         }
         let id = self.mint(&claims)?;
@@ -123,7 +135,7 @@ impl Sessions {
     /// Brings an id to life with claims that its client has made since it was minted.
     ///
     /// # Errors
-    /// When there are too many sessions already.
+    /// When all sessions that there may be are in use.
     pub(super) fn begin(
         &self,
         id: Arc<str>,
@@ -131,7 +143,7 @@ impl Sessions {
         now: u64,
     ) -> Result<Arc<Live>, SessionError> {
         let mut live = lock(&self.live);
-        if live.len() >= limits::MAX_SESSIONS {
+        if !self.crowd.make_room(&mut live) {
             return Err(SessionError::TooMany);
         }
         let session = Arc::new(Live::new(Arc::clone(&id), claims, now));
@@ -156,7 +168,7 @@ impl Sessions {
                     return None;
                 }
                 let claims = self.claims(id)?;
-                if lock(&self.live).len() >= limits::MAX_SESSIONS {
+                if !self.crowd.make_room(&mut lock(&self.live)) {
                     return None;
                 }
                 self.revive(id.into(), claims, now)
@@ -232,13 +244,13 @@ impl Sessions {
     /// is to be ended by the caller, outside any lock.
     pub fn sweep(&self, now: u64) -> Vec<Arc<str>> {
         lock(&self.tombstones).clear_expired(now);
-        let idle = limits::SESSION_IDLE.as_secs();
-        let mut gone = Vec::new();
+        let idle = self.idle.as_secs();
+        let mut gone = self.crowd.take();
         lock(&self.live).retain(|id, session| {
             session.outbox.sweep();
             let used = session.last_used();
-            let busy = session.is_calling() || Arc::strong_count(session) > 1;
-            let keep = session.claims.expires > now && (busy || now.saturating_sub(used) < idle);
+            let keep = session.claims.expires > now
+                && (session.is_busy() || now.saturating_sub(used) < idle);
             if !keep {
                 session.end();
                 gone.push(Arc::clone(id));

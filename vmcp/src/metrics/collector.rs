@@ -121,6 +121,13 @@ impl SnapshotCollector {
             &[],
             count_of(as_u64(self.process.sessions())),
         );
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            out.gauge(
+                ("vmcp_tasks", "Tasks that run or wait in this process."),
+                &[],
+                count_of(as_u64(runtime.metrics().num_alive_tasks())),
+            );
+        }
         out.gauge(
             ("vmcp_tools", "Tools in the merged list."),
             &[],

@@ -4,6 +4,7 @@
 //! shared keys is alone: its ids open nowhere else, so there is nobody to speak to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -27,6 +28,7 @@ use crate::server::{self, Relay};
 pub(super) struct Us {
     pub(super) owner: Owner,
     keys: Option<Vec<[u8; KEY_LEN]>>,
+    pub(super) session_idle: Duration,
 }
 
 impl Us {
@@ -36,7 +38,11 @@ impl Us {
             pod: config.pod.as_str().into(),
             boot: Sealer::boot_nonce()?,
         };
-        Ok(Self { owner, keys })
+        Ok(Self {
+            owner,
+            keys,
+            session_idle: config.session_idle,
+        })
     }
 
     pub(super) fn sealer(&self) -> Result<Sealer, ServeError> {

@@ -93,6 +93,7 @@ pub(super) fn gateway(
 ) -> Result<Arc<Gateway>, ServeError> {
     let meter = Requests::new(doors.snapshots.clone(), Arc::clone(process));
     let sessions = Sessions::new(Arc::new(us.sealer()?), us.owner.clone());
+    let sessions = sessions.with_idle(us.session_idle);
     let snapshots = doors.snapshots.clone();
     let port = Arc::new(MeteredPort::new(upstream.clone(), snapshots.clone()));
     Ok(Arc::new(Gateway::new(

@@ -99,6 +99,11 @@ pub fn parse_batch(body: &[u8]) -> Result<Vec<Result<Message<'_>, ParseError>>, 
 }
 
 fn parse_text(text: &str) -> Result<Message<'_>, ParseError> {
+    // serde reads an array as the fields of a struct in order.
+    if text.trim_start().starts_with('[') {
+        let whole = serde_json::from_str::<&RawValue>(text);
+        return Err(whole.map_or(ParseError::Syntax, |_| ParseError::Batch));
+    }
     let envelope: Envelope<'_> = match serde_json::from_str(text) {
         Ok(envelope) => envelope,
         Err(error) if !error.is_data() => return Err(ParseError::Syntax),
@@ -106,13 +111,8 @@ fn parse_text(text: &str) -> Result<Message<'_>, ParseError> {
         Err(_) if serde_json::from_str::<&RawValue>(text).is_err() => {
             return Err(ParseError::Syntax);
         }
-        Err(_) if text.trim_start().starts_with('[') => return Err(ParseError::Batch),
         Err(_) => return Err(ParseError::Invalid("no object, or a member stands twice")),
     };
-    // serde reads an array as the fields of a struct in order.
-    if text.trim_start().starts_with('[') {
-        return Err(ParseError::Batch);
-    }
     if envelope.jsonrpc.and_then(string).as_deref() != Some("2.0") {
         return Err(ParseError::Invalid("jsonrpc is not \"2.0\""));
     }

@@ -81,17 +81,47 @@ fn an_expired_id_is_unknown() {
     assert!(table.find(&id, "uid-1", NOW + 86_400).is_none());
 }
 
+/// Where there are too many, those that were idle longest leave: they lose no more than by idling.
 #[test]
-fn the_session_limit_is_enforced() {
+fn the_session_limit_is_enforced_on_those_idle_longest() {
     let table = sessions();
-    for _ in 0..limits::MAX_SESSIONS {
-        table.open(claims(), NOW).unwrap();
+    let oldest = Arc::clone(&table.open(claims(), NOW).unwrap().id);
+    let held = table.open(claims(), NOW).unwrap();
+    for _ in 2..limits::MAX_SESSIONS {
+        table.open(claims(), NOW + 1).unwrap();
     }
 
-    assert_eq!(
-        table.open(claims(), NOW).unwrap_err(),
-        SessionError::TooMany
+    table.open(claims(), NOW + 1).unwrap();
+
+    assert!(table.count() <= limits::MAX_SESSIONS);
+    assert!(!table.is_live(&oldest) && table.is_live(&held.id));
+    assert!(
+        table.sweep(NOW + 1).contains(&oldest),
+        "its upstream state is ended"
     );
+    assert!(table.find(&oldest, "uid-1", NOW + 2).is_some());
+}
+
+#[test]
+fn a_client_is_refused_where_every_session_is_in_use() {
+    let table = sessions();
+    let held: Vec<_> = (0..limits::MAX_SESSIONS)
+        .map(|_| table.open(claims(), NOW).unwrap())
+        .collect();
+
+    let refused = table.open(claims(), NOW).unwrap_err();
+
+    assert_eq!(refused, SessionError::TooMany);
+    assert_eq!(table.count(), held.len());
+}
+
+#[test]
+fn the_idle_time_can_be_set() {
+    let table = sessions().with_idle(Duration::from_secs(2));
+    table.open(claims(), NOW).unwrap();
+
+    assert!(table.sweep(NOW + 1).is_empty());
+    assert_eq!(table.sweep(NOW + 2).len(), 1);
 }
 
 /// R4.10: a cancellation reaches exactly its call.
