@@ -3,8 +3,10 @@
 //! Owns a stream, the task that drives it, and the one request that may be on it. Closing is
 //! dropping: no link outlives its owner. Knows nothing of MCP, pools or deadlines of calls.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -30,7 +32,7 @@ pub type Outgoing = Request<Full<Bytes>>;
 #[derive(Debug)]
 pub struct Link {
     sender: http1::SendRequest<Full<Bytes>>,
-    _driver: Driver,
+    driver: Driver,
     counted_in: Option<Counted>,
 }
 
@@ -89,7 +91,7 @@ impl Link {
         }));
         Ok(Self {
             sender,
-            _driver: driver,
+            driver,
             counted_in: None,
         })
     }
@@ -125,7 +127,18 @@ impl Link {
         if self.sender.ready().await.is_err() {
             return Err(LinkError::Unsent);
         }
-        match self.sender.try_send_request(request).await {
+        let mut sending = pin!(self.sender.try_send_request(request));
+        let sent = tokio::select! {
+            biased;
+            sent = &mut sending => sent,
+            // A request that was queued while the connection's task ended lies in the queue for
+            // ever (nobody reads it, nobody drops it). Whatever that task took, it has resolved.
+            _ended = &mut self.driver.0 => match futures::poll!(sending) {
+                Poll::Ready(sent) => sent,
+                Poll::Pending => return Err(LinkError::Unsent),
+            },
+        };
+        match sent {
             Ok(response) => Ok(response),
             Err(mut error) => {
                 if error.take_message().is_some() {

@@ -5,7 +5,9 @@
 //! may be served elsewhere. Never repeats anything that was sent.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -191,14 +193,29 @@ impl Peers {
             self.pool.put_back(connection);
             return Err((SendError::Restarted, None));
         }
-        let sending = connection.sender.try_send_request(request);
-        match timeout(limits::PEER_REPLY, sending).await {
-            Err(_elapsed) => Err((SendError::Broken, None)),
-            Ok(Err(mut error)) => match error.take_message() {
+        let spare = request.clone();
+        let sent = {
+            let mut sending = pin!(connection.sender.try_send_request(request));
+            tokio::select! {
+                biased;
+                sent = &mut sending => sent,
+                () = tokio::time::sleep(limits::PEER_REPLY) => {
+                    return Err((SendError::Broken, None));
+                }
+                // A request that was queued while the connection's task ended lies in the queue for
+                // ever. Whatever that task took, it has resolved.
+                _ended = &mut connection.driver => match futures::poll!(sending) {
+                    Poll::Ready(sent) => sent,
+                    Poll::Pending => return Err((SendError::Unreachable, Some(Box::new(spare)))),
+                },
+            }
+        };
+        match sent {
+            Err(mut error) => match error.take_message() {
                 Some(unsent) => Err((SendError::Unreachable, Some(Box::new(unsent)))),
                 None => Err((SendError::Broken, None)),
             },
-            Ok(Ok(response)) => {
+            Ok(response) => {
                 let pool = Arc::clone(&self.pool);
                 Ok(response.map(|incoming| PeerBody::new(incoming, connection, pool)))
             }
@@ -212,12 +229,12 @@ impl Peers {
             keep_alive(&stream)?;
             let remote = self.identity.call(&mut stream).await?;
             let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(async move {
+            let driver = tokio::spawn(async move {
                 if let Err(error) = driver.await {
                     tracing::debug!(%error, "peer connection ended");
                 }
             });
-            Ok(Connection::new(sender, remote, address))
+            Ok(Connection::new(sender, driver, remote, address))
         };
         timeout(limits::PEER_CONNECT, connecting)
             .await

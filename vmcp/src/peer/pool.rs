@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http1::SendRequest;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use vmcp_core::limits;
@@ -24,6 +25,8 @@ pub(super) struct Connection {
     pub(super) sender: SendRequest<Full<Bytes>>,
     pub(super) remote: Owner,
     pub(super) address: Box<str>,
+    /// Ends with the connection.
+    pub(super) driver: JoinHandle<()>,
     idle_since: Instant,
 }
 
@@ -33,11 +36,17 @@ pub(super) struct Pool {
 }
 
 impl Connection {
-    pub(super) fn new(sender: SendRequest<Full<Bytes>>, remote: Owner, address: &str) -> Self {
+    pub(super) fn new(
+        sender: SendRequest<Full<Bytes>>,
+        driver: JoinHandle<()>,
+        remote: Owner,
+        address: &str,
+    ) -> Self {
         Self {
             sender,
             remote,
             address: address.into(),
+            driver,
             idle_since: Instant::now(),
         }
     }
