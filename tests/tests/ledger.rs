@@ -65,10 +65,9 @@ impl Site {
         })
     }
 
-    /// Takes what has arrived so far into the ledger.
+    /// Takes what has arrived into the ledger.
     fn collect(&mut self) {
         let calls = self.backend.requests("tools/call");
-        self.backend.clear_log();
         // Refused for a session that died with the backend: not executed, and sent again (T18).
         for call in calls.iter().filter(|call| call.status != Some(404)) {
             let text = call.json()["params"]["arguments"]["text"].clone();
@@ -179,7 +178,6 @@ async fn misfortunes(mut sites: [Site; 3], over: CancellationToken) -> Result<[S
             () = tokio::time::sleep(PEACE) => {}
         }
         sites[turn % 3].suffer(turn / 3 + turn).await?;
-        sites.iter_mut().for_each(Site::collect);
     }
     sites.iter_mut().for_each(Site::collect);
     Ok(sites)
