@@ -306,7 +306,11 @@ pub async fn listen(address: SocketAddr, session: &str) -> Result<Listener> {
     stream(address, request).await
 }
 
-async fn stream(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<Listener> {
+/// Sends a request and reads its answer in the background.
+///
+/// # Errors
+/// It is refused.
+pub async fn stream(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<Listener> {
     let stream = TcpStream::connect(address).await.context("connecting")?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

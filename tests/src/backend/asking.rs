@@ -12,7 +12,7 @@ use super::engine::{Engine, STREAM_QUEUE};
 use super::framing::{self, Piece};
 use super::reply::{Message, Reply};
 use super::script::{Era, Script};
-use super::tool::{Behaviour, Over, Question};
+use super::tool::{Behaviour, Order, Over, Question};
 
 /// Questions that wait for an answer, by raw id.
 #[derive(Debug, Default)]
@@ -88,6 +88,9 @@ pub(super) async fn reply(
     let question = match &tool.behaviour {
         Behaviour::Ask(question) => question,
         Behaviour::Resumed(text) => return Some(engine.asked().break_off(rpc, text)),
+        Behaviour::AskMany(order, questions) => {
+            return Some(many(engine, *order, questions.clone(), Request::of(rpc)));
+        }
         _ => return None,
     };
     let (id, answer) = engine.asked().ask();
@@ -126,6 +129,34 @@ pub(super) async fn reply(
     }
 }
 
+/// Asks on the stream of the call, and answers with all answers.
+fn many(engine: &Arc<Engine>, order: Order, questions: Vec<Question>, request: Request) -> Reply {
+    let (sender, pieces) = mpsc::channel(STREAM_QUEUE);
+    let engine = Arc::clone(engine);
+    tokio::spawn(async move {
+        let mut waiting = Vec::new();
+        let mut heard = Vec::new();
+        for question in &questions {
+            let (id, answer) = engine.asked().ask();
+            let asks = framing::event(&text(&id, question));
+            let _sent = sender.send(Piece::Data(asks)).await;
+            match order {
+                Order::Together => waiting.push(answer),
+                Order::InTurn => heard.push(answer.await.unwrap_or_default()),
+            }
+        }
+        for answer in waiting {
+            heard.push(answer.await.unwrap_or_default());
+        }
+        let end = request.end(&format!("[{}]", heard.join(",")));
+        let _sent = sender.send(Piece::Data(end)).await;
+    });
+    Reply::Stream {
+        pieces,
+        guard: None,
+    }
+}
+
 fn text(id: &str, question: &Question) -> String {
     let (method, params) = (Value::from(question.method.as_str()), &question.params);
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params}}}"#)
@@ -144,7 +175,11 @@ impl Request {
 
     /// The event that ends the call.
     async fn answered(self, answer: oneshot::Receiver<String>) -> String {
-        let members = super::tool::text(&answer.await.unwrap_or_default());
+        self.end(&answer.await.unwrap_or_default())
+    }
+
+    fn end(self, heard: &str) -> String {
+        let members = super::tool::text(heard);
         let id = self.id;
         framing::event(&format!(
             r#"{{"jsonrpc":"2.0","id":{id},"result":{{{members}}}}}"#

@@ -41,7 +41,7 @@ pub use record::{ConnRecord, Recorded};
 pub use script::{Era, GetStream, Logging, ReplyFormat, Script, UnknownSession};
 pub use session::{SessionEnd, SessionRecord};
 pub use shelf::{Item, Shelf, contents};
-pub use tool::{Behaviour, Over, Question, Tool};
+pub use tool::{Behaviour, Order, Over, Question, Tool};
 
 /// How long a rebind of the same port may take.
 const REBIND_DEADLINE: Duration = Duration::from_secs(5);

@@ -32,11 +32,26 @@ pub enum Behaviour {
     Raw(String),
     /// A JSON-RPC error.
     RpcError(i64),
+    /// A JSON-RPC error with this raw `data`.
+    RpcErrorWith(i64, String),
+    /// Modern: `input_required` with each of these raw `inputRequests` in turn and the state
+    /// `round-N`; then the last `inputResponses`, raw, as the text of the result.
+    Rounds(Vec<String>),
     /// Asks the client first; the answer that came, raw, is the text of the result.
     Ask(Question),
     /// Names an event, ends the stream without an answer, and gives that text as the result to
     /// whoever goes on after the event by GET.
     Resumed(String),
+    /// The same with several; the text is an array. On the stream of the call only.
+    AskMany(Order, Vec<Question>),
+}
+
+/// When the next question of a call is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Together,
+    /// After the answer to the one before.
+    InTurn,
 }
 
 /// A request of the server's during a call.
@@ -105,9 +120,14 @@ impl Behaviour {
             }
             Self::Fail => Outcome::Members(failure("this tool always fails")),
             Self::Raw(raw) => Outcome::Raw(raw.clone()),
-            Self::RpcError(code) => Outcome::Error(*code),
+            Self::RpcError(code) => Outcome::Error(*code, Value::Null),
+            Self::RpcErrorWith(code, data) => {
+                Outcome::Error(*code, serde_json::from_str(data).unwrap_or_default())
+            }
             // Answered by `asking`; here no stream leads to the client.
-            Self::Ask(_) | Self::Resumed(_) => Outcome::Error(-32_603),
+            Self::Ask(_) | Self::AskMany(..) | Self::Rounds(_) | Self::Resumed(_) => {
+                Outcome::Error(-32_603, Value::Null)
+            }
         }
     }
 }
@@ -118,7 +138,8 @@ pub(super) enum Outcome {
     Members(String),
     /// A whole result.
     Raw(String),
-    Error(i64),
+    /// Code and `data`.
+    Error(i64, Value),
 }
 
 pub(super) fn text(text: &str) -> String {

@@ -1,0 +1,146 @@
+//! Clients that can be asked, spoken by hand.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ::http::Request;
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http_body_util::Full;
+use serde_json::{Value, json};
+use vmcp_tests::eventually::eventually;
+use vmcp_tests::http::{self, Answer, Listener};
+
+/// No message is longer in coming.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+const ANY: &str = "application/json, text/event-stream";
+
+/// A legacy client with a session.
+#[derive(Clone, Debug)]
+pub struct Client {
+    address: SocketAddr,
+    session: String,
+    accept: &'static str,
+}
+
+/// The answer to a POST, message by message.
+#[derive(Debug)]
+pub struct Talk {
+    listener: Listener,
+    read: usize,
+}
+
+impl Client {
+    /// Opens a session of a client that declares these capabilities.
+    pub async fn open(address: SocketAddr, able: &Value) -> Result<Self> {
+        let client = Self {
+            address,
+            session: String::new(),
+            accept: ANY,
+        };
+        let params = json!({
+            "protocolVersion": "2025-11-25", "capabilities": able,
+            "clientInfo": { "name": "test", "version": "1" },
+        });
+        let body = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params });
+        let answer = client.post(body.to_string()).await?;
+        let session = answer.header("mcp-session-id").to_owned();
+        ensure!(!session.is_empty(), "no session: {}", answer.text());
+        Ok(Self { session, ..client })
+    }
+
+    /// The same client, which takes no event streams from now on.
+    pub fn json_only(self) -> Self {
+        Self {
+            accept: "application/json",
+            ..self
+        }
+    }
+
+    /// POSTs these very bytes.
+    pub async fn post(&self, body: String) -> Result<Answer> {
+        http::send(self.address, self.request(body)?).await
+    }
+
+    /// Begins a call of a tool of the backend `s`.
+    pub async fn begin(&self, id: u64, tool: &str) -> Result<Talk> {
+        let params = json!({ "name": format!("s_{tool}"), "arguments": {} });
+        let body = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
+        let request = self.request(body.to_string())?;
+        Ok(Talk {
+            listener: http::stream(self.address, request).await?,
+            read: 0,
+        })
+    }
+
+    /// Answers a request of the gateway's; `raw` is `"result":...` or `"error":...`.
+    pub async fn answer(&self, asked: &Value, raw: &str) -> Result<()> {
+        let id = &asked["id"];
+        ensure!(id.is_string(), "no request: {asked}");
+        let body = format!(r#"{{"jsonrpc":"2.0","id":{id},{raw}}}"#);
+        let status = self.post(body).await?.status;
+        ensure!(status == 202, "{status}");
+        Ok(())
+    }
+
+    fn request(&self, body: String) -> Result<Request<Full<Bytes>>> {
+        let mut builder = Request::post("/mcp")
+            .header("host", self.address.to_string())
+            .header("content-type", "application/json")
+            .header("accept", self.accept);
+        if !self.session.is_empty() {
+            builder = builder
+                .header("mcp-session-id", &self.session)
+                .header("mcp-protocol-version", "2025-11-25");
+        }
+        Ok(builder.body(Full::from(body))?)
+    }
+}
+
+impl Talk {
+    /// Everything that came so far.
+    pub fn seen(&self) -> String {
+        self.listener.seen()
+    }
+
+    /// The next message, once it is there whole.
+    pub async fn next(&mut self) -> Result<Value> {
+        let (read, listener) = (self.read, &self.listener);
+        let message = eventually("a message", DEADLINE, || async move {
+            let seen = listener.seen();
+            let events = seen.lines().filter_map(|line| line.strip_prefix("data: "));
+            // A reply in JSON is one message.
+            let whole = std::iter::once(&*seen).filter(|seen| seen.starts_with('{'));
+            let mut messages = events
+                .chain(whole)
+                .filter_map(|raw| serde_json::from_str(raw).ok());
+            messages
+                .nth(read)
+                .with_context(|| format!("after {read}: {seen}"))
+        })
+        .await?;
+        self.read += 1;
+        Ok(message)
+    }
+}
+
+/// A `tools/call` of a modern client that declares these capabilities.
+pub async fn modern(address: SocketAddr, mut params: Value, able: &Value) -> Result<Answer> {
+    let name = params["name"].as_str().unwrap_or_default().to_owned();
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": able,
+        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+    });
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+    let request = Request::post("/mcp")
+        .header("host", address.to_string())
+        .header("content-type", "application/json")
+        .header("accept", ANY)
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", "tools/call")
+        .header("mcp-name", name)
+        .body(Full::from(body.to_string()))?;
+    http::send(address, request).await
+}
