@@ -7,7 +7,12 @@ use super::tool::{Behaviour, Outcome, text};
 
 /// `own` is raw JSON members that the era adds to the result, with a leading comma, or empty.
 pub(super) fn list_tools(script: &Script, rpc: &Rpc, own: &str) -> Message {
-    let Some((page, next)) = script.tools_page(rpc.cursor()) else {
+    let all: Vec<&str> = script
+        .tools
+        .iter()
+        .map(|tool| tool.definition.as_str())
+        .collect();
+    let Some((page, next)) = script.page(&all, rpc.cursor()) else {
         return Message::error(rpc.id_raw(), 200, -32602, "Invalid cursor");
     };
     let tools = page.join(",");

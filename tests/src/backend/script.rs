@@ -64,7 +64,7 @@ pub struct Script {
     pub tools: Vec<Tool>,
     /// Prompts, resources and templates; declared only where there are any.
     pub shelf: Shelf,
-    /// Entries in a page of `tools/list`; `None` sends all at once.
+    /// Entries in a page of a list; `None` sends all at once.
     pub page_size: Option<usize>,
     pub unknown_session: UnknownSession,
     pub reply: ReplyFormat,
@@ -201,20 +201,20 @@ impl Script {
         }
     }
 
-    /// One page of `tools/list`: the raw definitions and the cursor of the next one. `None` where
-    /// the cursor was not minted here.
-    pub(super) fn tools_page(&self, cursor: Option<&str>) -> Option<(Vec<&str>, Option<String>)> {
+    /// One page of a list: the raw definitions and the cursor of the next one. `None` where the
+    /// cursor was not minted here.
+    pub(super) fn page<'a>(
+        &self,
+        all: &[&'a str],
+        cursor: Option<&str>,
+    ) -> Option<(Vec<&'a str>, Option<String>)> {
         let start = match cursor {
             None => 0,
             Some(cursor) => cursor.strip_prefix("after-")?.parse::<usize>().ok()?,
         };
-        let rest = self.tools.get(start..)?;
+        let rest = all.get(start..)?;
         let size = self.page_size.unwrap_or(usize::MAX);
-        let page = rest
-            .iter()
-            .take(size)
-            .map(|tool| tool.definition.as_str())
-            .collect();
+        let page = rest.iter().take(size).copied().collect();
         let next = (rest.len() > size).then(|| format!("after-{}", start + size));
         Some((page, next))
     }

@@ -23,6 +23,8 @@ pub struct Shelf {
     pub prompts: Vec<Item>,
     pub resources: Vec<Item>,
     pub templates: Vec<Item>,
+    /// Methods that fail, with the code.
+    pub failing: Vec<(String, i64)>,
 }
 
 impl Item {
@@ -61,6 +63,7 @@ impl Shelf {
             )],
             resources: vec![Item::new("uri", &uri, &contents(&uri, "one"))],
             templates: vec![Item::new("uriTemplate", &template, "{}")],
+            failing: Vec::new(),
         }
     }
 
@@ -96,10 +99,17 @@ pub(super) fn declare(script: &Script, capabilities: &mut Value) {
 /// and to lists, with a leading comma, or empty. A missing resource has the code `missing`.
 pub(super) fn answer(script: &Script, rpc: &Rpc, own: &str, missing: i64) -> Option<Message> {
     let shelf = &script.shelf;
+    let mut failing = shelf.failing.iter();
+    if let Some((_, code)) = failing.find(|(method, _)| method == rpc.method()) {
+        let message = Message::error(rpc.id_raw(), 200, *code, "refused on purpose");
+        return Some(message);
+    }
     let message = match rpc.method() {
-        "prompts/list" => list(rpc, "prompts", &shelf.prompts, own),
-        "resources/list" => list(rpc, "resources", &shelf.resources, own),
-        "resources/templates/list" => list(rpc, "resourceTemplates", &shelf.templates, own),
+        "prompts/list" => list(script, rpc, ("prompts", &shelf.prompts), own),
+        "resources/list" => list(script, rpc, ("resources", &shelf.resources), own),
+        "resources/templates/list" => {
+            list(script, rpc, ("resourceTemplates", &shelf.templates), own)
+        }
         "prompts/get" => read(rpc, &shelf.prompts, &rpc.params["name"], (own, -32602)),
         "resources/read" => match templated(shelf, &rpc.params["uri"]) {
             Some(result) => Message::result(rpc, result_of(&result, own)),
@@ -118,15 +128,24 @@ pub(super) fn answer(script: &Script, rpc: &Rpc, own: &str, missing: i64) -> Opt
     Some(message)
 }
 
-fn list(rpc: &Rpc, member: &str, items: &[Item], own: &str) -> Message {
+fn list(script: &Script, rpc: &Rpc, (member, items): (&str, &[Item]), own: &str) -> Message {
     let all: Vec<_> = items.iter().map(|item| item.definition.as_str()).collect();
+    let Some((page, next)) = script.page(&all, rpc.cursor()) else {
+        return Message::error(rpc.id_raw(), 200, -32602, "Invalid cursor");
+    };
+    let cursor = next
+        .map(|next| format!(r#","nextCursor":"{next}""#))
+        .unwrap_or_default();
     let caching = if own.is_empty() {
         ""
     } else {
         r#","ttlMs":60000,"cacheScope":"public""#
     };
-    let listed = all.join(",");
-    Message::result(rpc, format!(r#"{{"{member}":[{listed}]{own}{caching}}}"#))
+    let listed = page.join(",");
+    Message::result(
+        rpc,
+        format!(r#"{{"{member}":[{listed}]{cursor}{own}{caching}}}"#),
+    )
 }
 
 fn read(rpc: &Rpc, items: &[Item], key: &Value, (own, missing): (&str, i64)) -> Message {
