@@ -14,6 +14,7 @@
     reason = "counts of a benchmark are far below the limit"
 )]
 
+mod alone;
 mod backend;
 mod check;
 mod client;
@@ -60,6 +61,8 @@ enum Part {
     Backend(backend::Options),
     /// The raw reference multiplexer.
     Reference(reference::Options),
+    /// One load against one address, for a profiler.
+    Load(alone::Options),
 }
 
 #[tokio::main]
@@ -68,6 +71,10 @@ async fn main() -> Result<()> {
     match cli.part {
         Some(Part::Backend(options)) => backend::run(options).await,
         Some(Part::Reference(options)) => reference::run(options).await,
+        Some(Part::Load(options)) => {
+            println!("{}", alone::run(options).await?);
+            Ok(())
+        }
         None => measure(&cli).await,
     }
 }

@@ -125,17 +125,27 @@ impl Subject {
             LISTED
         };
         let listed = eventually("all tools are listed", limit, || async {
-            let names = names(&running.place, era).await?;
-            let mut targets = Vec::new();
-            for tool in 0..fleet.tools {
-                for backend in 0..fleet.count() {
-                    targets.push(exposed(&names, backend, tool)?);
-                }
-            }
-            Ok(targets)
+            all_targets(&running.place, era, fleet.count(), fleet.tools).await
         });
         listed.await.with_context(|| running.log_tail())
     }
+}
+
+/// All tools that are exposed at a place; an error if one is missing.
+pub async fn all_targets(
+    place: &Place,
+    era: Era,
+    backends: usize,
+    tools: usize,
+) -> Result<Vec<Target>> {
+    let names = names(place, era).await?;
+    let mut targets = Vec::new();
+    for tool in 0..tools {
+        for backend in 0..backends {
+            targets.push(exposed(&names, backend, tool)?);
+        }
+    }
+    Ok(targets)
 }
 
 fn bare(backend: usize, tool: usize) -> Target {
