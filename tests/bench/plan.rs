@@ -77,6 +77,7 @@ pub struct Run<'a> {
     /// Pairs of eras that a subject was seen not to serve.
     refused: HashMap<(Subject, Cell), String>,
     starts: usize,
+    unstarted: Vec<(Subject, Kind)>,
 }
 
 /// One subject before one fleet in one round.
@@ -96,6 +97,7 @@ impl<'a> Run<'a> {
             figures: Figures::default(),
             refused: HashMap::new(),
             starts: 0,
+            unstarted: Vec::new(),
         }
     }
 
@@ -132,8 +134,9 @@ impl<'a> Run<'a> {
         fleet: &mut Fleet,
         cells: &[Cell],
     ) -> Result<()> {
-        let folder = self.place(subject);
-        let running = subject.start(fleet, &folder).await?;
+        let Some(running) = self.start(subject, fleet).await? else {
+            return Ok(());
+        };
         for cell in cells {
             if subject == Subject::Direct && *cell == Cell::LegacyModern {
                 continue;
@@ -195,8 +198,9 @@ impl<'a> Run<'a> {
 
     /// Lists and handshakes before few backends.
     async fn few(&mut self, subject: Subject, round: usize, fleet: &Fleet) -> Result<()> {
-        let folder = self.place(subject);
-        let running = subject.start(fleet, &folder).await?;
+        let Some(running) = self.start(subject, fleet).await? else {
+            return Ok(());
+        };
         if subject != Subject::Direct
             && let Some(targets) = self
                 .targets(subject, &running, fleet, Cell::ModernModern)
@@ -221,8 +225,9 @@ impl<'a> Run<'a> {
     /// Memory, idle and with sessions, and the handshake; each client keeps its connection.
     async fn sessions(&mut self, subject: Subject, round: usize, fleet: &Fleet) -> Result<()> {
         let cell = Cell::LegacyStateful;
-        let folder = self.place(subject);
-        let running = subject.start(fleet, &folder).await?;
+        let Some(running) = self.start(subject, fleet).await? else {
+            return Ok(());
+        };
         let Some(targets) = self.targets(subject, &running, fleet, cell).await else {
             return Ok(());
         };
@@ -339,6 +344,28 @@ impl<'a> Run<'a> {
                 self.refused.insert((subject, cell), why);
                 None
             }
+        }
+    }
+
+    /// A subject before a fleet; none where a rival does not start before such a fleet.
+    async fn start(&mut self, subject: Subject, fleet: &Fleet) -> Result<Option<Running>> {
+        if self.unstarted.contains(&(subject, fleet.kind)) {
+            return Ok(None);
+        }
+        let folder = self.place(subject);
+        match subject.start(fleet, &folder).await {
+            Ok(running) => Ok(Some(running)),
+            Err(error) if subject.is_rival() => {
+                let why = format!("{error:#}").replace('\n', " ");
+                let why: String = why.chars().take(200).collect();
+                let (name, kind) = (subject.name(), fleet.kind.word());
+                self.figures.note(format!(
+                    "{name} does not start before {kind} backends: {why}"
+                ));
+                self.unstarted.push((subject, fleet.kind));
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 

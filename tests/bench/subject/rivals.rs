@@ -72,14 +72,17 @@ fn free_port() -> Result<u16> {
 }
 
 async fn listening(program: &Program, port: u16) -> Result<()> {
-    eventually("it listens", START, || async {
+    let listens = eventually("it listens", START, || async {
         if let Some(status) = program.exited()? {
-            bail!("it ended with {status}: {}", program.log_tail());
+            return Ok(Err(status));
         }
         TcpStream::connect(("127.0.0.1", port)).await?;
-        Ok(())
-    })
-    .await
+        Ok(Ok(()))
+    });
+    match listens.await? {
+        Ok(()) => Ok(()),
+        Err(status) => bail!("it ended with {status}: {}", program.log_tail()),
+    }
 }
 
 fn servers(fleet: &Fleet) -> impl Iterator<Item = (String, String)> {
