@@ -82,6 +82,7 @@ impl Site {
         match turn % 5 {
             0 => {
                 self.backend.stop().await;
+                // The length of this misfortune; nothing waits for it to end.
                 tokio::time::sleep(MISFORTUNE).await;
                 self.backend.restart().await?;
             }
@@ -89,15 +90,18 @@ impl Site {
             2 => {
                 let slow = Passage::Delayed(Duration::from_millis(50));
                 self.network.set(slow).await?;
+                // The length of this misfortune; nothing waits for it to end.
                 tokio::time::sleep(MISFORTUNE).await;
             }
             3 => {
                 let cut = Fault::on("tools/call", Fault::TruncatedBody);
                 self.backend.set(cut).await?;
+                // The length of this misfortune; nothing waits for it to end.
                 tokio::time::sleep(MISFORTUNE).await;
             }
             _ => {
                 self.network.set(Passage::Cut).await?;
+                // The length of this misfortune; nothing waits for it to end.
                 tokio::time::sleep(MISFORTUNE).await;
             }
         }
@@ -175,6 +179,7 @@ async fn misfortunes(mut sites: [Site; 3], over: CancellationToken) -> Result<[S
     for turn in 0.. {
         tokio::select! {
             () = over.cancelled() => break,
+            // The pause between two misfortunes.
             () = tokio::time::sleep(PEACE) => {}
         }
         sites[turn % 3].suffer(turn / 3 + turn).await?;

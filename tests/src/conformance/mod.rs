@@ -2,7 +2,7 @@
 //!
 //! Owns the tools, prompts and resources that the suite's scenarios name, served through the
 //! published `rmcp` crate in either era, and the runs of the suite. It must never share code with
-//! the gateway: it is the yardstick. What `rmcp` leaves to its user stands in [`front`].
+//! the gateway: it is the yardstick. What `rmcp` leaves to its user stands in `front`.
 
 mod changes;
 mod definitions;
