@@ -1,7 +1,6 @@
 //! Very many sessions, opened and abandoned.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -124,7 +123,6 @@ async fn abandoned_sessions_leave_nothing_behind() -> Result<()> {
     let local = Local::flagged(&backends, &["--session-idle-seconds", "2"]).await?;
     local.until_phase("Ready", SOON).await?;
     let own = drip.sessions_open();
-    let started = Instant::now();
 
     let mut seen = Vec::new();
     for _ in 0..PARTS {
@@ -136,11 +134,10 @@ async fn abandoned_sessions_leave_nothing_behind() -> Result<()> {
         seen.push(held(&local).await?);
     }
 
-    let took = started.elapsed();
-    ensure!(took < Duration::from_secs(110), "{took:?}");
+    let calling = PARTS * CONNECTIONS * (SESSIONS / PARTS / CONNECTIONS).div_ceil(CALLING);
     ensure!(
-        drip.calls() == u64::try_from(SESSIONS.div_ceil(CALLING))?,
-        "{}",
+        drip.calls() == u64::try_from(calling)?,
+        "{} calls",
         drip.calls()
     );
     eventually("every session has ended", SOON, || async {
