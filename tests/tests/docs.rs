@@ -192,6 +192,7 @@ fn every_metric_is_documented_and_every_documented_one_exists() {
     ];
     let others = [
         "_sessions",
+        "_tasks",
         "_tools",
         "_phase",
         "_valid",

@@ -53,8 +53,8 @@ pub struct ServeArgs {
     /// [default: a key of its own, for a gateway of one replica]
     #[arg(long, env = "VMCP_SESSION_KEYS", value_name = "DIR")]
     pub session_keys: Option<PathBuf>,
-    /// Address for the other replicas [default: 0.0.0.0:9091 in Kubernetes, 127.0.0.1:9091 with
-    /// --peers]
+    /// Address for the other replicas [default: 0.0.0.0:9091 in Kubernetes, 127.0.0.1:9091
+    /// with --peers FILE]
     #[arg(long, value_name = "ADDR", requires = "session_keys")]
     pub peer_listen: Option<SocketAddr>,
     /// With -f: file that names the replicas, `POD HOST:PORT [unready]` a line; watched

@@ -115,6 +115,7 @@ async fn a_new_object_shows_its_defaults_and_that_nobody_has_seen_it() {
             "protocol": "auto",
             "timeouts": {"connectSeconds": 5, "callSeconds": 300},
             "catalog": {"policy": "Keep"},
+            "sessionLoss": "Reinitialize",
         })
     );
 

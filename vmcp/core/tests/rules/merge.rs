@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::prelude::*;
 use vmcp_core::catalog::{
-    Catalog, ConflictPolicy, ConflictStrategy, Member, Merged, Resolution, ToolRules, merge,
+    Catalog, ConflictPolicy, ConflictStrategy, Kind, Member, Merged, Resolution, ToolRules, merge,
 };
 use vmcp_core::id::BackendId;
 use vmcp_core::jsonrpc::raw;
@@ -182,6 +182,7 @@ proptest! {
         let lost: usize = merged
             .conflicts
             .iter()
+            .filter(|conflict| conflict.kind == Kind::Tools)
             .map(|conflict| match conflict.resolution {
                 Resolution::Hidden => conflict.backends.len(),
                 Resolution::Won(_) => conflict.backends.len() - 1,
