@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::prelude::*;
 use vmcp_core::catalog::{
-    Catalog, ConflictPolicy, ConflictStrategy, Kind, Member, Merged, Resolution, ToolRules, merge,
+    Catalog, ConflictPolicy, ConflictStrategy, Member, Merged, Resolution, ToolRules, merge,
 };
 use vmcp_core::id::BackendId;
 use vmcp_core::jsonrpc::raw;
