@@ -56,7 +56,7 @@ async fn roll_out(kit: &Kit) -> Result<()> {
 
 /// As [`roll_out`], again and again until the operator has seen it: the real Deployment controller
 /// has the last word on that status, and says that no pod is available.
-async fn keep_rolled_out(kit: &Kit) -> Result<Deployment> {
+async fn keep_rolled_out(kit: &Kit) -> Result<Value> {
     loop {
         roll_out(kit).await?;
         // Only to leave the real controller and the operator their turns.
