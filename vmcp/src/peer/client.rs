@@ -167,6 +167,13 @@ impl Peers {
         asking.filter_map(std::future::ready).collect().await
     }
 
+    /// That process is about to close its port: nothing is sent to it from now on, and no connection
+    /// to it is kept.
+    pub fn part(&self, process: &Owner) {
+        self.avoid(&process.pod);
+        self.pool.part(process);
+    }
+
     fn address(&self, pod: &str) -> Option<Box<str>> {
         if self.is_avoided(pod) {
             return None;

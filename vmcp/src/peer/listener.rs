@@ -3,6 +3,12 @@
 //! Owns the listener, the proof that each connection starts with, and the connections after it.
 //! What is answered on them is the caller's: a service that gets the requests of proven replicas
 //! only.
+//!
+//! # How it ends
+//! A connection without a request is closed by the replica that opened it, never from here: a
+//! request may be on its way, and whoever sent it could not say whether it was served. So a stop
+//! closes the listener alone; what still comes is answered, with `connection: close`; the other
+//! replicas have been told to use their connections no more ([`super::Peers::part`]).
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -11,8 +17,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,7 +35,8 @@ use super::handshake::Identity;
 /// Pause after a failed `accept`: out of descriptors passes only with time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves the other replicas until told to stop; returns when what was begun is answered.
+/// Serves the other replicas. Takes no connection after `stop`, and returns when the other replicas
+/// have closed theirs; the caller sets a deadline.
 pub async fn serve<S, B>(
     listener: TcpListener,
     identity: Arc<Identity>,
@@ -38,6 +46,7 @@ pub async fn serve<S, B>(
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
+        + Sync
         + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + 'static,
@@ -107,16 +116,19 @@ where
         // Names of hop-by-hop headers and ours come on top of what a client may send.
         .max_headers(limits::HEADER_COUNT * 2)
         .max_buf_size(limits::HEADER_BYTES * 2);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.as_mut().await
+    let service = service_fn(|request| {
+        let (answer, stop) = (service.call(request), stop.clone());
+        async move {
+            let mut response = answer.await?;
+            if stop.is_cancelled() {
+                let headers = response.headers_mut();
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
         }
-    };
-    if let Err(error) = ended {
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
         tracing::debug!(%error, "peer connection ended");
     }
 }

@@ -46,3 +46,6 @@ pub enum Standing {
 pub struct Roster {
     pub peers: Arc<[Peer]>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,11 +108,15 @@ impl Replica {
         self.leaving.cancel();
     }
 
-    /// Answers what other replicas have begun to ask, and closes the peer port.
+    /// Takes leave of the other replicas, answers what they have begun to ask, and closes the peer
+    /// port.
     pub(super) async fn stop(self) {
+        self.relay.farewell().await;
         self.stop.cancel();
-        if let Some(port) = self.port {
-            let _ = timeout(super::running::CLOSE_PEERS, port).await;
+        if let Some(port) = self.port
+            && timeout(super::running::CLOSE_PEERS, port).await.is_err()
+        {
+            tracing::warn!("other replicas keep their connections");
         }
     }
 }

@@ -13,8 +13,9 @@ use vmcp_core::mcp::error::code;
 use super::body::Reply;
 use super::endpoint::Refused;
 use super::facts::Wanted;
+use super::passing::{self, Passing};
 use super::phase_io::ServingGuard;
-use super::relay::{self, Passing};
+use super::relay;
 use crate::gateway::message::{Answer, Messages};
 use crate::peer::PeerBody;
 
@@ -64,12 +65,12 @@ pub(super) fn relayed(
     guard: ServingGuard,
 ) -> Response<Reply> {
     let (mut head, body) = response.into_parts();
-    relay::strip(&mut head.headers);
+    passing::strip(&mut head.headers);
     let events = head.headers.get(CONTENT_TYPE);
     let events = events.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-    let mend = relay::request_id_of(request)
+    let mend = passing::request_id_of(request)
         .filter(|_| events)
-        .map(|id| jsonrpc::write_error(&id, &relay::replica_lost(request.facts)).into());
+        .map(|id| jsonrpc::write_error(&id, &passing::replica_lost(request.facts)).into());
     Response::from_parts(head, Reply::relayed(body, mend, guard))
 }
 

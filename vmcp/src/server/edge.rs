@@ -21,8 +21,9 @@ use super::cors;
 use super::endpoint::Endpoint;
 use super::facts::{self, Wanted, text};
 use super::guard;
+use super::passing::Passing;
 use super::phase_io::{Serving, ServingGuard};
-use super::relay::{Hop, Passing, Placement, Relay};
+use super::relay::{Hop, Placement, Relay};
 use crate::gateway::Gateway;
 use crate::gateway::message::{Answer, Facts};
 
@@ -56,10 +57,10 @@ impl Edge {
     pub(super) fn for_replicas(gateway: Arc<Gateway>, relay: Arc<Relay>) -> Self {
         Self {
             gateway,
-            relay,
             hop: Hop::Replica,
             peer: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            serving: Serving::default(),
+            serving: relay.passed_on.clone(),
+            relay,
         }
     }
 

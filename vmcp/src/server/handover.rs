@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use vmcp_core::session::rendezvous;
 
+use super::phase_io::Serving;
 use crate::gateway::Gateway;
 use crate::gateway::place::{Departed, HandedClient};
 use crate::gateway::session::Departing;
@@ -54,14 +55,14 @@ pub(super) fn take(gateway: &Gateway, body: &[u8]) -> Option<Taken> {
     Some(Taken { ids })
 }
 
-/// Hands sessions over until none is left; the caller sets the deadline, and calls [`hand_rest`]
-/// after it.
-pub(super) async fn hand_over(gateway: &Gateway, peers: &Peers) {
+/// Hands sessions over until none is left and nothing is `passed_on` from other replicas; the caller
+/// sets the deadline, and calls [`hand_rest`] after it.
+pub(super) async fn hand_over(gateway: &Gateway, peers: &Peers, passed_on: &Serving) {
     let mut refusals = 0;
     while refusals < REFUSALS {
         let departed = gateway.depart(Departing::Idle);
         if departed.is_empty() {
-            if gateway.session_count() == 0 {
+            if gateway.session_count() == 0 && passed_on.is_idle() {
                 return;
             }
             tokio::time::sleep(LOOK).await;

@@ -13,6 +13,7 @@ mod edge;
 mod endpoint;
 mod facts;
 mod handover;
+mod passing;
 mod peer_edge;
 mod phase_io;
 mod relay;

@@ -17,7 +17,7 @@ use super::body::{self, Reply};
 use super::edge::Edge;
 use super::handover::{self, HAND};
 use super::phase_io::Serving;
-use super::relay::{BURY, LOCATE, Relay};
+use super::relay::{BURY, LOCATE, PART, Relay};
 use crate::gateway::Gateway;
 
 /// Serves the other replicas.
@@ -40,7 +40,7 @@ impl PeerEdge {
 
     async fn answer(self, request: Request<Incoming>) -> Response<Reply> {
         let path = request.uri().path();
-        if !matches!(path, LOCATE | BURY | HAND) {
+        if !matches!(path, LOCATE | BURY | HAND | PART) {
             return self.edge.passed_on(request).await;
         }
         let path = path.to_owned();
@@ -62,6 +62,10 @@ impl PeerEdge {
     async fn question(&self, path: &str, body: &Bytes) -> Option<Vec<u8>> {
         if path == HAND {
             return serde_json::to_vec(&handover::take(&self.gateway, body)?).ok();
+        }
+        if path == PART {
+            self.relay.parted(&serde_json::from_slice(body).ok()?);
+            return Some(Vec::new());
         }
         let id = std::str::from_utf8(body).ok()?;
         if path == BURY {

@@ -10,27 +10,22 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
-};
-use hyper::http::request::Parts;
-use hyper::{Method, Request, Response};
+use hyper::Response;
+use hyper::header::HeaderName;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use vmcp_core::jsonrpc::{RequestId, RpcError};
 use vmcp_core::limits;
-use vmcp_core::mcp::error::code;
 use vmcp_core::session::{Owner, successor};
 
 use super::handover;
+use super::passing::{Passing, is_once, lost, pass_on};
+use super::phase_io::Serving;
 use crate::gateway::Gateway;
 use crate::gateway::live::Live;
-use crate::gateway::message::{Answer, Facts};
-use crate::gateway::place::{Whose, request_id};
+use crate::gateway::message::Answer;
+use crate::gateway::place::Whose;
 use crate::gateway::session::Hold;
 use crate::peer::{PeerBody, Peers, SendError};
 
@@ -41,24 +36,14 @@ pub(super) const MOVED: HeaderName = HeaderName::from_static("vmcp-moved");
 pub(super) const LOCATE: &str = "/.vmcp/locate";
 /// News: this session was ended by its client.
 pub(super) const BURY: &str = "/.vmcp/bury";
+/// News: this process closes its port now.
+pub(super) const PART: &str = "/.vmcp/part";
 
 /// Sessions that were found elsewhere and whose place is remembered.
 const REMEMBERED: usize = limits::MAX_SESSIONS;
 
 /// Replicas that are tried for one request.
 const TRIES: usize = 4;
-
-/// Headers that belong to one connection.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    TRANSFER_ENCODING,
-    CONTENT_LENGTH,
-    TE,
-    TRAILER,
-    UPGRADE,
-    EXPECT,
-    HeaderName::from_static("keep-alive"),
-];
 
 /// How a request came here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,13 +76,6 @@ pub(super) enum Located {
     Nowhere,
 }
 
-/// One request as it can be passed on.
-pub(super) struct Passing<'a> {
-    pub(super) head: &'a Parts,
-    pub(super) facts: &'a Facts,
-    pub(super) body: &'a Bytes,
-}
-
 /// Finds and reaches the replica that a request belongs to.
 #[derive(Debug)]
 pub struct Relay {
@@ -107,6 +85,8 @@ pub struct Relay {
     found: Mutex<HashMap<Box<str>, Box<str>>>,
     /// Set when this replica stops: it takes no session over any more.
     leaving: CancellationToken,
+    /// What other replicas have passed on and is being answered.
+    pub(super) passed_on: Serving,
 }
 
 impl Relay {
@@ -121,13 +101,15 @@ impl Relay {
             peers,
             found: Mutex::default(),
             leaving,
+            passed_on: Serving::default(),
         }
     }
 
-    /// Hands all sessions to other replicas; the caller sets the deadline.
+    /// Hands all sessions to other replicas, and answers what they have passed on; the caller sets
+    /// the deadline.
     pub async fn hand_over(&self) {
         if let Some(peers) = &self.peers {
-            handover::hand_over(&self.gateway, peers).await;
+            handover::hand_over(&self.gateway, peers, &self.passed_on).await;
         }
     }
 
@@ -163,6 +145,22 @@ impl Relay {
         if let Some(peers) = &self.peers {
             peers.ask_all(BURY, &Bytes::from(id.to_owned())).await;
         }
+    }
+
+    /// Tells the other replicas to send nothing here any more, before the peer port closes.
+    pub async fn farewell(&self) {
+        let Some(peers) = &self.peers else { return };
+        if let Ok(own) = serde_json::to_vec(peers.own()) {
+            peers.ask_all(PART, &own.into()).await;
+        }
+    }
+
+    /// Another process has said so.
+    pub(super) fn parted(&self, process: &Owner) {
+        if let Some(peers) = &self.peers {
+            peers.part(process);
+        }
+        lock(&self.found).retain(|_, pod| *pod != process.pod);
     }
 
     async fn place_session(&self, id: &str, request: &Passing<'_>, hop: Hop) -> Placement {
@@ -318,70 +316,9 @@ impl Relay {
     }
 }
 
-fn pass_on(request: &Passing<'_>) -> Request<Full<Bytes>> {
-    let mut passed = Request::new(Full::new(request.body.clone()));
-    *passed.method_mut() = request.head.method.clone();
-    let target = request.head.uri.path_and_query();
-    if let Some(Ok(uri)) = target.map(|target| target.as_str().parse()) {
-        *passed.uri_mut() = uri;
-    }
-    let mut headers = request.head.headers.clone();
-    strip(&mut headers);
-    // HTTP/2 has it in the request line.
-    let authority = request.head.uri.authority();
-    if let Some(Ok(host)) = authority.map(|host| HeaderValue::from_str(host.as_str())) {
-        headers.entry(HOST).or_insert(host);
-    }
-    *passed.headers_mut() = headers;
-    passed
-}
-
-/// Removes what belongs to one connection, named or well known.
-pub(super) fn strip(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
-    }
-}
-
 fn moved(response: &Response<PeerBody>) -> Option<Box<str>> {
     let pod = response.headers().get(MOVED)?.to_str().ok()?;
     Some(pod.into())
-}
-
-/// Sending it twice would do it twice. Streams, ends of sessions, answers and cancellations may be
-/// sent again.
-fn is_once(request: &Passing<'_>) -> bool {
-    request.head.method == Method::POST && request_id(request.body).is_some()
-}
-
-/// The one answer to a request whose replica went away.
-fn lost(request: &Passing<'_>) -> Answer {
-    match request_id(request.body) {
-        Some(id) => Answer::error(200, &id, &replica_lost(request.facts)),
-        None => Answer::Empty { status: 503 },
-    }
-}
-
-/// The request that an event stream must end with an answer to.
-pub(super) fn request_id_of(request: &Passing<'_>) -> Option<RequestId> {
-    request_id(request.body)
-}
-
-/// What a client is told when the replica that served it went away.
-pub(super) fn replica_lost(facts: &Facts) -> RpcError {
-    let code = match facts.session {
-        Some(_) => code::LEGACY_UNAVAILABLE,
-        None => code::MODERN_PARKED_LOST,
-    };
-    let data = serde_json::json!({"reason": "ReplicaLost"});
-    RpcError::new(code, "the replica that served this request went away").with_data(&data)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
