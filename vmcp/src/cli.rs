@@ -76,6 +76,9 @@ pub struct ServeArgs {
     /// A session that nobody uses for this long loses its state; its id stays good
     #[arg(long, default_value_t = vmcp_core::limits::SESSION_IDLE.as_secs(), value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub session_idle_seconds: u64,
+    /// A session ends this long after it was opened, however busy it is; its id is good no more
+    #[arg(long, default_value_t = vmcp_core::limits::SESSION_MAX_AGE.as_secs(), value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub session_max_seconds: u64,
     /// Host header to accept beside those of the spec; repeatable
     #[arg(long = "allow-host", value_name = "HOST")]
     pub allow_hosts: Vec<String>,

@@ -22,6 +22,7 @@ pub struct Config {
     pub log_format: LogFormat,
     pub drain: Duration,
     pub session_idle: Duration,
+    pub session_max_age: Duration,
     pub allow_hosts: Vec<String>,
     /// Folder of the keys that all replicas share.
     pub session_keys: Option<PathBuf>,
@@ -123,6 +124,7 @@ impl TryFrom<ServeArgs> for Config {
             log_format: args.log_format,
             drain: Duration::from_secs(args.drain_seconds),
             session_idle: Duration::from_secs(args.session_idle_seconds),
+            session_max_age: Duration::from_secs(args.session_max_seconds),
             allow_hosts: args.allow_hosts,
             ready_file: args.ready_file,
             cache,

@@ -79,6 +79,8 @@ reasons!(
     Overloaded,
     /// A stream or a connection ended in mid-answer.
     ConnectionLost,
+    /// The backend forgot the session of its client, whose own is over with it.
+    SessionLost,
     /// A parked call is gone.
     ParkedCallLost,
     /// A Secret that a reference names does not exist.

@@ -53,7 +53,7 @@ impl Gateway {
             virtual_uid: self.snapshots.current.load().uid.to_string(),
             protocol_version: ProtocolVersion::V2024_11_05,
             issued: now,
-            expires: now + limits::SESSION_MAX_AGE.as_secs(),
+            expires: now + self.sessions.max_age.as_secs(),
             owner: self.owner().clone(),
             ..SessionClaims::default()
         };

@@ -56,7 +56,7 @@ fn reason(error: &UpstreamError) -> ProbeReason {
         UpstreamError::Timeout(_) => ProbeReason::CallTimeout,
         UpstreamError::Overloaded { .. } => ProbeReason::Overloaded,
         UpstreamError::RateLimited { .. } => ProbeReason::RateLimited,
-        UpstreamError::SessionLost => ProbeReason::ConnectionLost,
+        UpstreamError::SessionLost => ProbeReason::SessionLost,
     }
 }
 

@@ -11,7 +11,6 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use vmcp_core::jsonrpc::{Notification, Request, RequestId, RpcError, quote};
-use vmcp_core::limits;
 use vmcp_core::mcp::error::code;
 use vmcp_core::mcp::{Era, ProtocolVersion, ServerInfo, initialize_result, known_method, method};
 use vmcp_core::session::SessionClaims;
@@ -177,7 +176,7 @@ impl Gateway {
             client_capabilities_raw: params.capabilities.map(|raw| raw.get().to_owned()),
             protocol_version: version,
             issued: now,
-            expires: now + limits::SESSION_MAX_AGE.as_secs(),
+            expires: now + self.sessions.max_age.as_secs(),
             owner: self.owner().clone(),
             ..SessionClaims::default()
         })

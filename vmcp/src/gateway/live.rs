@@ -97,6 +97,17 @@ impl Live {
         self.last_used.store(now, Ordering::Relaxed);
     }
 
+    /// A backend forgot it, and it is over: from here on nobody finds it. What was written to the
+    /// client last can still be read.
+    pub(super) fn lose(&self) {
+        self.ended.cancel();
+    }
+
+    /// Over, although it may still stand in the table.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+
     /// Ends everything that is open in it.
     pub(super) fn end(&self) {
         self.ended.cancel();

@@ -148,7 +148,9 @@ impl Gateway {
 
     /// Ends the upstream state of sessions that went idle, until cancelled.
     pub async fn sweep(&self) {
-        let every = SWEEP_EVERY.min(self.sessions.idle / 2);
+        let every = SWEEP_EVERY
+            .min(self.sessions.idle / 2)
+            .min(self.sessions.max_age / 2);
         loop {
             tokio::select! {
                 () = self.stopping.cancelled() => {

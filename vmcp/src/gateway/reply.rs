@@ -268,7 +268,11 @@ impl Reply {
             }
             Next::Event(Err(error)) => {
                 let told = to_rpc(era, method, &self.forward.view, &error);
-                self.failed(error_code(&error), &told)
+                let last = self.failed(error_code(&error), &told);
+                match error {
+                    UpstreamError::SessionLost => self.over(last),
+                    _ => last,
+                }
             }
             Next::Cancelled => self.failed(
                 "cancelled",
@@ -292,6 +296,20 @@ impl Reply {
 
     pub(super) fn fail(&self, error: RpcError) -> Last {
         self.failed("rpc_other", &error)
+    }
+
+    /// The session of a legacy client is over (`sessionLoss: Fail`): it gets a 404 and begins anew,
+    /// and whatever it has at other backends is ended.
+    fn over(&self, last: Last) -> Last {
+        let Some(guard) = &self.forward.caller.cancel else {
+            return last;
+        };
+        guard.live.lose();
+        tokio::spawn(self.port.end_session(Arc::clone(&guard.live.id)));
+        Last {
+            status: 404,
+            ..last
+        }
     }
 
     fn failed(&self, code: &'static str, error: &RpcError) -> Last {

@@ -42,6 +42,8 @@ pub struct Sessions {
     tombstones: Mutex<Tombstones>,
     /// Unused for this long, a session loses its state here.
     pub(super) idle: Duration,
+    /// An id is good for this long.
+    pub(super) max_age: Duration,
     pub(super) crowd: Crowd,
     /// Locked after `live`, where both are.
     pub(super) departures: Departures,
@@ -80,6 +82,7 @@ impl Sessions {
             live: Mutex::default(),
             tombstones: Mutex::default(),
             idle: limits::SESSION_IDLE,
+            max_age: limits::SESSION_MAX_AGE,
             crowd: Crowd::default(),
             departures: Departures::default(),
         }
@@ -89,6 +92,12 @@ impl Sessions {
     #[must_use]
     pub fn with_idle(self, idle: Duration) -> Self {
         Self { idle, ..self }
+    }
+
+    /// With another longest life.
+    #[must_use]
+    pub fn with_max_age(self, max_age: Duration) -> Self {
+        Self { max_age, ..self }
     }
 
     /// Who opens sessions here.
@@ -161,6 +170,7 @@ impl Sessions {
     pub fn find(&self, id: &str, virtual_uid: &str, now: u64) -> Option<Arc<Live>> {
         let live = lock(&self.live).get(id).cloned();
         let session = match live {
+            Some(session) if session.is_over() => return None,
             Some(session) => session,
             None => {
                 let departed = self.departures.look(id).is_some();
@@ -185,8 +195,10 @@ impl Sessions {
     /// Where the state of a session is. Changes nothing.
     pub fn hold(&self, id: &str, now: u64) -> Hold {
         let live = lock(&self.live);
-        if let Some(session) = live.get(id) {
-            return Hold::Here(Arc::clone(session));
+        match live.get(id) {
+            Some(session) if session.is_over() => return Hold::Deleted,
+            Some(session) => return Hold::Here(Arc::clone(session)),
+            None => {}
         }
         if let Some(departed) = self.departures.look(id) {
             return departed;
@@ -243,15 +255,19 @@ impl Sessions {
     /// Takes idle and expired sessions out of the table and returns their ids, whose upstream state
     /// is to be ended by the caller, outside any lock.
     pub fn sweep(&self, now: u64) -> Vec<Arc<str>> {
-        lock(&self.tombstones).clear_expired(now);
+        let mut tombstones = lock(&self.tombstones);
+        tombstones.clear_expired(now);
         let idle = self.idle.as_secs();
         let mut gone = self.crowd.take();
         lock(&self.live).retain(|id, session| {
             session.outbox.sweep();
             let used = session.last_used();
-            let keep = session.claims.expires > now
-                && (session.is_busy() || now.saturating_sub(used) < idle);
+            let fresh = !session.is_over() && now.saturating_sub(used) < idle;
+            let keep = session.claims.expires > now && (session.is_busy() || fresh);
             if !keep {
+                if session.is_over() {
+                    tombstones.bury(id, session.claims.expires);
+                }
                 session.end();
                 gone.push(Arc::clone(id));
             }

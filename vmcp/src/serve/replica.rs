@@ -29,6 +29,7 @@ pub(super) struct Us {
     pub(super) owner: Owner,
     keys: Option<Vec<[u8; KEY_LEN]>>,
     pub(super) session_idle: Duration,
+    pub(super) session_max_age: Duration,
 }
 
 impl Us {
@@ -42,6 +43,7 @@ impl Us {
             owner,
             keys,
             session_idle: config.session_idle,
+            session_max_age: config.session_max_age,
         })
     }
 

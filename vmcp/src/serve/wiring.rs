@@ -93,7 +93,9 @@ pub(super) fn gateway(
 ) -> Result<Arc<Gateway>, ServeError> {
     let meter = Requests::new(doors.snapshots.clone(), Arc::clone(process));
     let sessions = Sessions::new(Arc::new(us.sealer()?), us.owner.clone());
-    let sessions = sessions.with_idle(us.session_idle);
+    let sessions = sessions
+        .with_idle(us.session_idle)
+        .with_max_age(us.session_max_age);
     let snapshots = doors.snapshots.clone();
     let port = Arc::new(MeteredPort::new(upstream.clone(), snapshots.clone()));
     Ok(Arc::new(Gateway::new(
