@@ -154,10 +154,11 @@ impl Link {
         matches!(timeout_at(deadline, self.sender.ready()).await, Ok(Ok(())))
     }
 
-    /// The peer has not closed it as far as we know.
+    /// The peer has not closed it as far as we know. It may still have to come to rest after its
+    /// last answer; `send` waits for that.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !self.sender.is_closed() && self.sender.is_ready()
+        !self.sender.is_closed()
     }
 }
 

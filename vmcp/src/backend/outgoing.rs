@@ -9,7 +9,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::request::Builder;
-use http::{HeaderName, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -19,9 +19,19 @@ use vmcp_core::mcp::{ProtocolVersion, header};
 use super::link::Outgoing;
 use crate::snapshot::Endpoint;
 
-const ACCEPT_REPLY: &str = "application/json, text/event-stream";
-const ACCEPT_STREAM: &str = "text/event-stream";
-const AGENT: &str = concat!("vmcp/", env!("CARGO_PKG_VERSION"));
+// Names and values that are the same each time are made once: a call is mostly headers.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const ACCEPT_REPLY: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+const ACCEPT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("vmcp/", env!("CARGO_PKG_VERSION")));
+const MCP_SESSION_ID: HeaderName = HeaderName::from_static(header::MCP_SESSION_ID);
+const MCP_PROTOCOL_VERSION: HeaderName = HeaderName::from_static(header::MCP_PROTOCOL_VERSION);
+const MCP_METHOD: HeaderName = HeaderName::from_static(header::MCP_METHOD);
+const MCP_NAME: HeaderName = HeaderName::from_static(header::MCP_NAME);
+
+/// More headers than any of our requests has.
+const HEADERS: usize = 12;
 
 /// Longest session id that is remembered; the specification sets no bound.
 const MAX_SESSION_ID_BYTES: usize = 1024;
@@ -117,7 +127,7 @@ pub fn post_to(
     body: Vec<u8>,
 ) -> Result<Outgoing, http::Error> {
     let builder = start(Method::POST, url, endpoint)
-        .header(CONTENT_TYPE, "application/json")
+        .header(CONTENT_TYPE, JSON)
         .header(ACCEPT, ACCEPT_REPLY);
     speak(builder, voice).body(Full::new(Bytes::from(body)))
 }
@@ -201,13 +211,15 @@ fn start(method: Method, url: &Url, endpoint: &Endpoint) -> Builder {
         Some(query) => format!("{}?{query}", url.path()),
         None => url.path().to_owned(),
     };
-    Request::builder()
-        .method(method)
-        .uri(path)
+    let mut builder = Request::builder().method(method).uri(path);
+    if let Some(headers) = builder.headers_mut() {
+        *headers = HeaderMap::with_capacity(HEADERS);
+    }
+    builder
         .header(HOST, host(url, endpoint))
         .header(USER_AGENT, AGENT)
         // No decompression: a small body must not become a large one here.
-        .header(ACCEPT_ENCODING, "identity")
+        .header(ACCEPT_ENCODING, IDENTITY)
 }
 
 fn host(url: &Url, endpoint: &Endpoint) -> String {
@@ -227,7 +239,7 @@ fn speak(builder: Builder, voice: Voice<'_>) -> Builder {
         Voice::Legacy { version, session } => {
             let builder = with_version(builder, version);
             match session {
-                Some(id) => builder.header(header::MCP_SESSION_ID, id.as_str()),
+                Some(id) => builder.header(MCP_SESSION_ID, id.as_str()),
                 None => builder,
             }
         }
@@ -236,9 +248,9 @@ fn speak(builder: Builder, voice: Voice<'_>) -> Builder {
             method,
             name,
         } => {
-            let builder = with_version(builder, version).header(header::MCP_METHOD, method);
+            let builder = with_version(builder, version).header(MCP_METHOD, method);
             match name {
-                Some(name) => builder.header(header::MCP_NAME, header::encode_name(name)),
+                Some(name) => builder.header(MCP_NAME, header::encode_name(name)),
                 None => builder,
             }
         }
@@ -249,7 +261,10 @@ fn speak(builder: Builder, voice: Voice<'_>) -> Builder {
 fn with_version(builder: Builder, version: ProtocolVersion) -> Builder {
     match version {
         ProtocolVersion::V2024_11_05 | ProtocolVersion::V2025_03_26 => builder,
-        _ => builder.header(header::MCP_PROTOCOL_VERSION, version.as_str()),
+        _ => builder.header(
+            MCP_PROTOCOL_VERSION,
+            HeaderValue::from_static(version.as_str()),
+        ),
     }
 }
 

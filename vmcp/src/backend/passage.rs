@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::time::Instant;
 
 use vmcp_core::jsonrpc::{self, RequestId};
@@ -160,14 +161,19 @@ impl Call {
         let Some(Sent::Replied(replied)) = sent else {
             return;
         };
+        let (link, reply) = *replied;
+        let keep_alive = reply.keep_alive;
         let slot = Arc::clone(&self.slot);
-        tokio::spawn(async move {
-            let (mut link, reply) = *replied;
-            let keep_alive = reply.keep_alive;
-            if reply.finish().await && link.reusable(Instant::now() + SIDE_MESSAGE_WITHIN).await {
+        let mut rest = async move {
+            if reply.finish().await {
                 slot.pool.put(link, keep_alive);
             }
-        });
+        }
+        .boxed();
+        // A JSON body has been read to its end already.
+        if (&mut rest).now_or_never().is_none() {
+            tokio::spawn(rest);
+        }
     }
 
     /// Our token is the id of the request.

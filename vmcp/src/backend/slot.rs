@@ -22,6 +22,7 @@ use super::handed::Past;
 use super::pool::Pool;
 use super::session::{Cell, Terms};
 use super::site::Site;
+use super::told::Told;
 use crate::gateway::port::{HandedSession, SessionScope, Target};
 
 /// Idle leases kept for the next modern client; more are ended at once.
@@ -52,6 +53,7 @@ pub struct Slot {
     pub places: Arc<Bulkhead>,
     /// Calls and standing streams under way, parked ones included.
     pub under_way: TaskTracker,
+    pub told: Told,
     announcer: Announcer,
     clients: Mutex<HashMap<Arc<str>, Arc<Cell>>>,
     leases: Mutex<Vec<(Arc<Cell>, Instant)>>,
@@ -89,6 +91,7 @@ impl Slot {
             closing: CancellationToken::new(),
             places: Arc::default(),
             under_way: TaskTracker::new(),
+            told: Told::default(),
             announcer,
             clients: Mutex::default(),
             leases: Mutex::default(),

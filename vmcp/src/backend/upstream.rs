@@ -22,6 +22,7 @@ use vmcp_core::limits::{CALL, CONNECT};
 use super::announce::Announcer;
 use super::call::Call;
 use super::handed::{Handed, Past};
+use super::ride::Ride;
 use super::session::{Cell, Terms};
 use super::site::Site;
 use super::slot::{Running, Slot};
@@ -150,20 +151,24 @@ impl BackendPort for Upstream {
             let (started, first) = oneshot::channel();
             let (id, generation) = (request.target.id.clone(), request.target.generation);
             let announcer = inner.announcer.clone();
+            let of = Arc::clone(&slot);
             let call = Call::new(slot, request, events, started, announcer);
             let observations = inner.observations.clone();
-            // A task of its own: a client that goes away must not tear a handshake in two.
-            tokio::spawn(async move {
-                if let Some(outcome) = Box::pin(call.run()).await {
-                    // A full queue loses an observation, never delays a call.
-                    let _ = observations.try_send(Observation {
-                        id,
-                        generation,
-                        outcome,
-                    });
+            let mut ride = Ride::new(
+                async move {
+                    let learnt = call.run().await;
+                    if let Some(outcome) = learnt.filter(|outcome| of.told.is_news(outcome)) {
+                        // A full queue loses an observation, never delays a call.
+                        let _ = observations.try_send(Observation {
+                            id,
+                            generation,
+                            outcome,
+                        });
+                    }
                 }
-            });
-            match first.await {
+                .boxed(),
+            );
+            match ride.until(first).await {
                 Ok(Ok(())) => Ok(received),
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(detached()),

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::raw::string_stop;
 use super::{ParseError, RequestId, RpcError};
 use crate::limits;
 
@@ -188,19 +189,13 @@ fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
 /// The JSON parser skips raw values without recursion, so their depth must be counted here, before
 /// some later parser with a stack meets it.
 fn check_depth(text: &str) -> Result<(), ParseError> {
+    let bytes = text.as_bytes();
     let mut depth = 0_usize;
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
         match byte {
-            b'"' => {
-                while let Some(byte) = bytes.next() {
-                    match byte {
-                        b'"' => break,
-                        b'\\' => drop(bytes.next()),
-                        _ => {}
-                    }
-                }
-            }
+            b'"' => at = string_end(bytes, at),
             b'{' | b'[' => {
                 depth += 1;
                 if depth > limits::JSON_DEPTH {
@@ -212,4 +207,15 @@ fn check_depth(text: &str) -> Result<(), ParseError> {
         }
     }
     Ok(())
+}
+
+/// Just after the string that was opened before `at`; the end of the text where it is not closed.
+fn string_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(stop) = string_stop(bytes, at) {
+        if bytes.get(stop) == Some(&b'"') {
+            return stop + 1;
+        }
+        at = stop + 2;
+    }
+    bytes.len()
 }

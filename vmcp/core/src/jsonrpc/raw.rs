@@ -85,9 +85,41 @@ pub fn with_members(obj: &str, members: &[(&str, &str)]) -> String {
 #[must_use]
 pub fn set_members(obj: &str, members: &[(&str, &str)]) -> String {
     match Object::scan(obj) {
-        Ok(object) => with_members(&object.rebuild(members, &[]), members),
+        Ok(object) => object.set(members),
         Err(_) => obj.to_owned(),
     }
+}
+
+/// The raw values of several members, found in one pass.
+#[must_use]
+pub fn select<'a, const N: usize>(obj: &'a str, keys: [&str; N]) -> [Option<&'a str>; N] {
+    let mut found = [None; N];
+    let Some(mut scanner) = Scanner::open(obj) else {
+        return found;
+    };
+    while let Some(Some(member)) = scanner.next_member() {
+        let raw_key = &obj[member.key];
+        if let Some(at) = keys.iter().position(|key| key_is(raw_key, key)) {
+            found[at].get_or_insert(&obj[member.value]);
+        }
+    }
+    found
+}
+
+/// Is it an object in which each of these members stands once, with exactly this raw value?
+#[must_use]
+pub fn holds(obj: &str, members: &[(&str, &str)]) -> bool {
+    let Ok(object) = Object::scan(obj) else {
+        return false;
+    };
+    members.iter().all(|(key, raw)| {
+        let mut found = object
+            .members
+            .iter()
+            .filter(|member| key_is(&obj[member.key.clone()], key));
+        let one = found.next().map(|member| &obj[member.value.clone()]);
+        one == Some(*raw) && found.next().is_none()
+    })
 }
 
 /// The object without these members. A text that is no object is returned as it is.
@@ -103,7 +135,8 @@ pub fn without_members(obj: &str, keys: &[&str]) -> String {
 #[must_use]
 pub fn key_is(raw_key: &str, key: &str) -> bool {
     match raw_key.get(1..raw_key.len().saturating_sub(1)) {
-        Some(inner) if !inner.contains('\\') => inner == key,
+        Some(inner) if inner == key => !key.contains('\\'),
+        Some(inner) if !inner.contains('\\') => false,
         _ => serde_json::from_str::<String>(raw_key).is_ok_and(|decoded| decoded == key),
     }
 }
@@ -134,13 +167,43 @@ impl<'a> Object<'a> {
 
     /// The text with some values replaced and some members left out.
     fn rebuild(&self, replace: &[(&str, &str)], remove: &[&str]) -> String {
-        let (Some(first), Some(last)) = (self.members.first(), self.members.last()) else {
+        let Some(last) = self.members.last() else {
             return self.text.to_owned();
         };
-        let grown: usize = replace.iter().map(|(_, raw)| raw.len()).sum();
+        let (mut out, _) = self.body(replace, remove);
+        out.push_str(&self.text[last.value.end..]);
+        out
+    }
+
+    /// As `rebuild`, and what could not be replaced is appended.
+    fn set(&self, members: &[(&str, &str)]) -> String {
+        let Some(last) = self.members.last() else {
+            return self.append(members);
+        };
+        let (mut out, done) = self.body(members, &[]);
+        for (index, (key, raw)) in members.iter().enumerate() {
+            let twice = members[..index].iter().any(|(earlier, _)| earlier == key);
+            if !done[index] && !twice {
+                out.push(',');
+                push_member(&mut out, key, raw);
+            }
+        }
+        out.push_str(&self.text[last.value.end..]);
+        out
+    }
+
+    /// All up to the end of the last member, and which of `replace` were found.
+    fn body(&self, replace: &[(&str, &str)], remove: &[&str]) -> (String, Vec<bool>) {
+        let grown: usize = replace
+            .iter()
+            .map(|(key, raw)| key.len() + raw.len() + 4)
+            .sum();
         let mut out = String::with_capacity(self.text.len() + grown);
-        out.push_str(&self.text[..first.key.start]);
         let mut done = vec![false; replace.len()];
+        let Some(first) = self.members.first() else {
+            return (out, done);
+        };
+        out.push_str(&self.text[..first.key.start]);
         let mut kept = 0_usize;
         let mut gap = first.key.start;
         for member in &self.members {
@@ -165,8 +228,7 @@ impl<'a> Object<'a> {
                 None => out.push_str(&self.text[member.key.start..member.value.end]),
             }
         }
-        out.push_str(&self.text[last.value.end..]);
-        out
+        (out, done)
     }
 
     fn append(&self, members: &[(&str, &str)]) -> String {
@@ -174,7 +236,12 @@ impl<'a> Object<'a> {
             .members
             .last()
             .map_or(self.inside, |last| last.value.end);
-        let mut out = self.text[..at].to_owned();
+        let grown: usize = members
+            .iter()
+            .map(|(key, raw)| key.len() + raw.len() + 4)
+            .sum();
+        let mut out = String::with_capacity(self.text.len() + grown);
+        out.push_str(&self.text[..at]);
         let mut first = self.members.is_empty();
         for (index, (key, raw)) in members.iter().enumerate() {
             let twice = members[..index].iter().any(|(earlier, _)| earlier == key);
@@ -185,13 +252,39 @@ impl<'a> Object<'a> {
                 out.push(',');
             }
             first = false;
-            out.push_str(&super::quote(key));
-            out.push(':');
-            out.push_str(raw);
+            push_member(&mut out, key, raw);
         }
         out.push_str(&self.text[at..]);
         out
     }
+}
+
+fn push_member(out: &mut String, key: &str, raw: &str) {
+    out.push_str(&super::quote(key));
+    out.push(':');
+    out.push_str(raw);
+}
+
+/// Where the first `"` or `\` at or after `from` stands. Most bytes of most messages lie in strings:
+/// eight are looked at together.
+pub(super) fn string_stop(bytes: &[u8], from: usize) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
+    const SLASHES: u64 = u64::from_le_bytes([b'\\'; 8]);
+    // The lowest high bit of the result marks the first zero byte; those above it may be wrong.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let (words, tail) = bytes.get(from..)?.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = zeros(word ^ QUOTES) | zeros(word ^ SLASHES);
+        if found != 0 {
+            let within = found.trailing_zeros() / 8;
+            return Some(from + 8 * index + usize::try_from(within).ok()?);
+        }
+    }
+    let within = tail.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    Some(from + 8 * words.len() + within)
 }
 
 /// Walks an object. All positions that it hands out lie beside ASCII bytes, so slicing is sound for
@@ -263,16 +356,14 @@ impl<'a> Scanner<'a> {
     fn skip_string(&mut self) -> Option<()> {
         self.expect(b'"')?;
         loop {
+            self.at = string_stop(self.bytes, self.at)?;
             let byte = self.peek()?;
             self.at += 1;
-            match byte {
-                b'"' => return Some(()),
-                b'\\' => {
-                    self.peek().filter(u8::is_ascii)?;
-                    self.at += 1;
-                }
-                _ => {}
+            if byte == b'"' {
+                return Some(());
             }
+            self.peek().filter(u8::is_ascii)?;
+            self.at += 1;
         }
     }
 

@@ -28,14 +28,23 @@ impl<'a> ModernMeta<'a> {
     #[must_use]
     pub fn parse(params: &'a str) -> Option<Self> {
         let meta = raw::top_level(params, "_meta")?;
-        let version = raw::top_level(meta, PROTOCOL_VERSION)?;
-        let object = |key| raw::top_level(meta, key).filter(|raw| raw.starts_with('{'));
+        let [version, capabilities, info, level, token] = raw::select(
+            meta,
+            [
+                PROTOCOL_VERSION,
+                CLIENT_CAPABILITIES,
+                CLIENT_INFO,
+                LOG_LEVEL,
+                PROGRESS_TOKEN,
+            ],
+        );
+        let object = |raw: &&str| raw.starts_with('{');
         Some(Self {
-            protocol_version: string(version)?,
-            client_capabilities_raw: object(CLIENT_CAPABILITIES),
-            client_info_raw: object(CLIENT_INFO),
-            log_level_raw: raw::top_level(meta, LOG_LEVEL),
-            progress_token_raw: raw::top_level(meta, PROGRESS_TOKEN),
+            protocol_version: string(version?)?,
+            client_capabilities_raw: capabilities.filter(object),
+            client_info_raw: info.filter(object),
+            log_level_raw: level,
+            progress_token_raw: token,
         })
     }
 }
@@ -47,6 +56,10 @@ pub fn with_meta(params: Option<&str>, members: &[(&str, &str)]) -> String {
     let meta = raw::top_level(params, "_meta")
         .filter(|raw| raw.starts_with('{'))
         .unwrap_or("{}");
+    // The usual case between equal eras: the client has said already what we would.
+    if raw::holds(meta, members) && raw::holds(params, &[("_meta", meta)]) {
+        return params.to_owned();
+    }
     let meta = raw::set_members(meta, members);
     raw::set_members(params, &[("_meta", &meta)])
 }

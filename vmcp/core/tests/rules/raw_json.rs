@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use serde_json::Value;
 use vmcp_core::jsonrpc::raw::{
-    RawError, members, replace_top_level, set_members, top_level, with_members, without_members,
+    RawError, holds, members, replace_top_level, select, set_members, top_level, with_members,
+    without_members,
 };
 
 use crate::support::{SOME, cases};
@@ -267,5 +268,32 @@ fn what_is_no_object_is_refused() {
         );
         assert_eq!(with_members(text, &[("b", "1")]), text);
         assert_eq!(without_members(text, &["a"]), text);
+    }
+}
+
+#[test]
+fn several_members_are_found_at_once_and_the_first_of_each_counts() {
+    let text = r#"{"a":1,"\u0062":{"a":2},"a":3}"#;
+
+    assert_eq!(
+        select(text, ["b", "a", "c"]),
+        [Some(r#"{"a":2}"#), Some("1"), None]
+    );
+    assert!(holds(text, &[("b", r#"{"a":2}"#)]));
+    assert!(!holds(text, &[("a", "1")]), "it stands twice");
+    assert!(!holds(text, &[("b", "{}")]) && !holds(text, &[("c", "1")]));
+    assert!(!holds("[]", &[]) && holds("{}", &[]));
+}
+
+#[test]
+fn strings_end_where_they_end_however_long_they_are() {
+    for length in 0..40 {
+        for ending in ["", r"\\", r#"\""#, "é", r#"\\\""#] {
+            let value = format!("\"{}{ending}\"", "x".repeat(length));
+            let text = format!(r#"{{"a":{value},"b":1}}"#);
+
+            assert_eq!(top_level(&text, "a"), Some(&*value));
+            assert_eq!(top_level(&text, "b"), Some("1"));
+        }
     }
 }
