@@ -17,4 +17,5 @@ pub mod process;
 pub mod raw;
 pub mod sources;
 pub mod stack;
+pub mod talk;
 pub mod tools;

@@ -4,8 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use vmcp_tests::backend::{Backend, Behaviour, Order, Over, Question, Script, Tool};
 use vmcp_tests::stack::{Local, SOON};
-
-use crate::client::{self, Client};
+use vmcp_tests::talk::{self, Client};
 
 /// Everything that a client may declare.
 pub fn able() -> Value {
@@ -91,7 +90,7 @@ pub async fn gateway(backend: &Backend) -> Result<Local> {
 
 /// A modern call.
 pub async fn call(local: &Local, capabilities: &Value, params: Value) -> Result<Value> {
-    client::modern(local.gateway.listen, params, capabilities)
+    talk::modern(local.gateway.listen, params, capabilities)
         .await?
         .json()
 }

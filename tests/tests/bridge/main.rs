@@ -1,6 +1,5 @@
 //! Requests for input through a real gateway process, in every pair of eras.
 
-mod client;
 mod kit;
 mod legacy_client;
 mod modern_client;

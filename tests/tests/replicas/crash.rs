@@ -6,8 +6,9 @@ use vmcp_tests::backend::{Backend, Script};
 use vmcp_tests::eventually::eventually;
 use vmcp_tests::http::LegacyClient;
 use vmcp_tests::stack::{Replicas, SOON};
+use vmcp_tests::talk;
 
-use crate::kit::{at, client_sessions, echo, text};
+use crate::kit::{able, asked, asking, at, client_sessions, echo, retry, text};
 
 /// Issue 4, Show: a killed replica costs the calls that it served one exact error each, and nothing
 /// else: the session goes on elsewhere, and nothing is executed twice.
@@ -73,5 +74,42 @@ async fn a_restarted_owner_serves_its_sessions_anew() -> Result<()> {
     }
     let sessions = client_sessions(&backend).len();
     ensure!(sessions == 1, "{sessions} sessions, in two places at once");
+    Ok(())
+}
+
+/// Issue 4, Show: a killed replica costs each call that waits there one exact error, on the retry,
+/// and nothing else: no call is made twice, what waits elsewhere goes on, sessions are served on.
+#[tokio::test]
+async fn a_killed_replica_costs_its_parked_calls_one_error_each_and_nothing_else() -> Result<()> {
+    let backend = Backend::start(asking()).await?;
+    let mut replicas = Replicas::start(&[("a", backend.url())], json!({}), &["x", "y"]).await?;
+    let (x, y) = (replicas.replica("x")?.listen, replicas.replica("y")?.listen);
+    let session = LegacyClient::open(x).await?;
+    let call = json!({ "name": "a_form", "arguments": {} });
+    let mut lost = Vec::new();
+    for _ in 0..3 {
+        let answer = talk::modern(x, call.clone(), &able()).await?.json()?;
+        lost.push(asked(&answer)?);
+    }
+    let kept = asked(&talk::modern(y, call.clone(), &able()).await?.json()?)?;
+
+    replicas.kill("x")?;
+
+    for (key, state) in lost {
+        let said = json!({ key: { "action": "accept" } });
+        let params = retry(&call, &state, &said);
+        let answer = talk::modern(y, params, &able()).await?.json()?;
+        let error = &answer["error"];
+        ensure!(error["code"] == -31004, "{answer}");
+        ensure!(error["data"]["reason"] == "ParkedCallLost", "{answer}");
+    }
+    let (key, state) = kept;
+    let params = retry(&call, &state, &json!({ key: { "action": "accept" } }));
+    let answer = talk::modern(y, params, &able()).await?.json()?;
+    ensure!(text(&answer).contains("accept"), "{answer}");
+    let calls = backend.requests("tools/call").len();
+    ensure!(calls == 4, "{calls} calls for four");
+    let session = at(y, &session);
+    ensure!(text(&session.call("a_echo", echo("on")).await?) == "on");
     Ok(())
 }

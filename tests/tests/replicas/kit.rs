@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use ::http::Request;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bytes::Bytes;
 use http_body_util::Full;
 use serde_json::{Value, json};
-use vmcp_tests::backend::{Backend, SessionRecord};
+use vmcp_tests::backend::{Backend, Behaviour, Order, Over, Question, Script, SessionRecord, Tool};
 use vmcp_tests::http::{self, Answer, LegacyClient};
 
 /// Sessions at a backend in which a tool was called: those of clients, not the gateways' own.
@@ -48,4 +48,52 @@ pub fn text(answer: &Value) -> &str {
 
 pub fn echo(text: &str) -> Value {
     json!({ "text": text })
+}
+
+/// What the clients here declare.
+pub fn able() -> Value {
+    json!({ "elicitation": { "form": {} } })
+}
+
+/// A legacy server that asks once, or twice one after the other.
+pub fn asking() -> Script {
+    let form = || Question {
+        method: "elicitation/create".to_owned(),
+        params: r#"{"message":"?"}"#.to_owned(),
+        over: Over::Call,
+    };
+    let twice = Behaviour::AskMany(Order::InTurn, vec![form(), form()]);
+    let tools = [
+        Tool::new("form", Behaviour::Ask(form())),
+        Tool::new("in-turn", twice),
+        Tool::new("echo", Behaviour::Echo),
+    ];
+    Script::legacy().with_tools(tools.to_vec())
+}
+
+/// A modern server that asks once.
+pub fn needing() -> Script {
+    let form = r#"{"k":{"method":"elicitation/create","params":{"message":"?"}}}"#;
+    let rounds = Behaviour::Rounds(vec![form.to_owned()]);
+    Script::modern().with_tools(vec![Tool::new("form", rounds)])
+}
+
+/// The one key of an `input_required` answer, and its state.
+pub fn asked(answer: &Value) -> Result<(String, String)> {
+    let result = &answer["result"];
+    let requests = result["inputRequests"].as_object();
+    let key = requests.and_then(|requests| requests.keys().next());
+    let state = result["requestState"].as_str();
+    let (Some(key), Some(state)) = (key, state) else {
+        bail!("nothing asked: {answer}");
+    };
+    Ok((key.clone(), state.to_owned()))
+}
+
+/// The same call once more, with answers.
+pub fn retry(call: &Value, state: &str, responses: &Value) -> Value {
+    let mut params = call.clone();
+    params["requestState"] = json!(state);
+    params["inputResponses"] = responses.clone();
+    params
 }

@@ -1,7 +1,10 @@
 //! Several replicas behind a load balancer that gives each request to another one.
 
+mod asking;
 mod crash;
 mod kit;
 mod rolling;
 mod sessions;
 mod strangers;
+mod streams;
+mod subscriptions;

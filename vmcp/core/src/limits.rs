@@ -57,6 +57,9 @@ pub const REPLAY_UNREAD_EVENTS: usize = REPLAY_EVENTS / 2;
 pub const REPLAY_UNREAD_BYTES: usize = REPLAY_BYTES / 2;
 /// So few may wait whatever their size: a burst of large ones is no sign that nobody reads.
 pub const REPLAY_UNREAD_LARGE: usize = 4;
+/// Bytes of what was said that move with a session to another replica: [`HANDED_SESSIONS`] times
+/// this, quoted, stays below [`REQUEST_BODY`].
+pub const HANDED_REPLAY: usize = 16 * KIB;
 /// How long a client waits before it comes back for its stream.
 pub const REPLAY_RETRY: Duration = Duration::from_secs(1);
 

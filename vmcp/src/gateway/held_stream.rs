@@ -71,6 +71,15 @@ pub(super) struct Stood {
     pub era: Era,
 }
 
+/// What there was before a stream is held.
+pub(super) enum Before {
+    Unknown,
+    /// It stands already.
+    Stands(Stood),
+    /// It stood, at the replica that the session comes from.
+    Stood,
+}
+
 /// Why a stream stands no more.
 enum End {
     /// Nobody wants it.
@@ -113,12 +122,15 @@ pub(super) async fn open(
 }
 
 impl HeldStream {
-    /// Until nobody wants it; `first` is a stream that stands already.
-    pub(super) async fn run(mut self, first: Option<Stood>) {
+    /// Until nobody wants it.
+    pub(super) async fn run(mut self, before: Before) {
         let mut failures = 0;
-        let mut standing = first;
         // A server that had such a stream before refuses it only for a session that it has lost.
-        let mut proven = standing.is_some();
+        let mut proven = !matches!(before, Before::Unknown);
+        let mut standing = match before {
+            Before::Stands(stream) => Some(stream),
+            Before::Stood | Before::Unknown => None,
+        };
         loop {
             if let Some(stream) = standing.take() {
                 let since = Instant::now();

@@ -13,10 +13,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::Stream;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use vmcp_core::limits;
 use vmcp_core::mcp::ProtocolVersion;
-use vmcp_core::replay::{Keeps, Log, Next, Reading, ResumeError};
+use vmcp_core::replay::{Keeps, Log, Next, Packed, Reading, ResumeError};
 use vmcp_core::time::Tick;
 
 use super::message::{EventKind, Messages, ServerEvent};
@@ -26,6 +28,7 @@ use super::message::{EventKind, Messages, ServerEvent};
 pub struct Outbox {
     /// Its clients understand an event without data at the head of a stream (SEP-1699).
     priming: bool,
+    keeps: Keeps,
     origin: Instant,
     state: Mutex<State>,
 }
@@ -38,6 +41,14 @@ struct State {
     /// The stream of what belongs to no call.
     standing: Option<u64>,
     closed: bool,
+}
+
+/// What was said, for the replica that the session moves to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HandedStreams {
+    said: Packed,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    standing: Option<u64>,
 }
 
 /// The writing end of a stream, which ends when this is dropped.
@@ -75,6 +86,7 @@ impl Outbox {
         };
         Self {
             priming: version >= ProtocolVersion::V2025_11_25,
+            keeps,
             origin: Instant::now(),
             state: Mutex::new(State {
                 log: Log::new(log_id(), keeps),
@@ -160,6 +172,27 @@ impl Outbox {
         if !state.log.is_empty() {
             state.log.expire(now);
             state.wake_all();
+        }
+    }
+
+    /// What was said and may be asked for once more. `None`: nothing.
+    pub(super) fn pack(&self) -> Option<HandedStreams> {
+        let state = self.lock();
+        let said = state.log.pack(limits::HANDED_REPLAY);
+        (!said.is_empty()).then_some(HandedStreams {
+            said,
+            standing: state.standing,
+        })
+    }
+
+    /// What was said at the replica that the session comes from. Nothing where something was said
+    /// here already.
+    pub(super) fn unpack(&self, handed: HandedStreams) {
+        let now = self.now();
+        let mut state = self.lock();
+        if state.log.is_empty() && !state.closed {
+            state.log = Log::unpack(handed.said, handed.standing, self.keeps, now);
+            state.standing = handed.standing;
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Owns what another replica may learn about a session and what it is handed. Never speaks to a
 //! replica: the edge does (`server::relay`, `server::handover`). A session is handed whole: what it
-//! has open at backends, its log level; it is ended at no backend on the way.
+//! has open at backends, its log level, its subscriptions, what it was told; it is ended at no
+//! backend on the way.
 
 use std::sync::Arc;
 
@@ -17,9 +18,11 @@ use vmcp_core::session::{OwnedState, Owner};
 use super::Gateway;
 use super::live::Live;
 use super::message::Facts;
+use super::outbox::HandedStreams;
 use super::port::HandedSession;
 use super::seal::Purpose;
 use super::session::{Departing, Hold, unix_now};
+use super::standing::HandedStanding;
 
 /// Whose state a request needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +44,10 @@ pub struct HandedClient {
     /// Raw JSON string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<Arc<str>>,
+    #[serde(default)]
+    pub standing: HandedStanding,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<HandedStreams>,
 }
 
 /// A client session that has left the table and has not arrived anywhere yet.
@@ -86,6 +93,8 @@ impl Gateway {
                 id: Arc::clone(&live.id),
                 upstream: self.port.export_sessions(&live.id),
                 log_level: live.log_level(),
+                standing: live.standing.pack(),
+                streams: live.outbox.pack(),
             },
             live,
         });
@@ -117,8 +126,12 @@ impl Gateway {
         if let Some(level) = handed.log_level {
             live.set_log_level(level);
         }
+        if let Some(streams) = handed.streams {
+            live.outbox.unpack(streams);
+        }
         let id = Arc::clone(&live.id);
         self.port.import_sessions(id, handed.upstream);
+        self.hear_on(&live, handed.standing);
         self.meter.sessions(self.sessions.count());
         true
     }

@@ -5,10 +5,11 @@
 //! long as the session and never keep it alive. Changed lists are told from the snapshot, not from
 //! backends.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt as _;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use vmcp_core::mcp::method;
 
 use super::Gateway;
 use super::forward::Forward;
-use super::held_stream::{Ear, HeldStream, State, Wish};
+use super::held_stream::{Before, Ear, HeldStream, State, Wish};
 use super::legacy::declared;
 use super::live::Live;
 use super::message::{EndpointPath, Messages};
@@ -49,6 +50,17 @@ struct Held {
     state: watch::Receiver<State>,
 }
 
+/// What a session hears, for the replica that it moves to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct HandedStanding {
+    /// Backends that keep a session for this client.
+    #[serde(default)]
+    used: BTreeSet<BackendName>,
+    /// Resources that it is subscribed to, by backend.
+    #[serde(default)]
+    subscribed: BTreeMap<BackendName, BTreeSet<Arc<str>>>,
+}
+
 /// A changed wish, and where to see what became of it.
 pub(super) struct Wished {
     revision: u64,
@@ -65,6 +77,19 @@ impl Standing {
             wish.resources.iter().cloned().collect::<Vec<_>>()
         });
         resources.collect()
+    }
+
+    /// For the replica that the session moves to.
+    pub(super) fn pack(&self) -> HandedStanding {
+        let inner = self.lock();
+        let subscribed = inner.held.iter().map(|(backend, held)| {
+            let resources = held.wish.borrow().resources.clone();
+            (backend.clone(), resources)
+        });
+        HandedStanding {
+            used: inner.used.clone(),
+            subscribed: subscribed.filter(|(_, uris)| !uris.is_empty()).collect(),
+        }
     }
 
     /// Forgets a subscription. `None`: there was none.
@@ -186,6 +211,20 @@ impl Gateway {
         }))
     }
 
+    /// The session comes from another replica, and hears on.
+    pub(super) fn hear_on(&self, live: &Arc<Live>, handed: HandedStanding) {
+        let mut inner = live.standing.lock();
+        inner.used.extend(handed.used);
+        for (backend, resources) in handed.subscribed {
+            let wish = Wish {
+                resources,
+                revision: 0,
+            };
+            let held = self.stream(live, &backend, wish, Before::Stood);
+            inner.held.insert(backend, held);
+        }
+    }
+
     /// The stream at this backend, begun if there is none.
     fn hold_stream<'a>(
         &self,
@@ -193,25 +232,28 @@ impl Gateway {
         inner: &'a mut Inner,
         backend: &BackendName,
     ) -> &'a Held {
-        inner.held.entry(backend.clone()).or_insert_with(|| {
-            let (wish, wished) = watch::channel(Wish::default());
-            let (told, state) = watch::channel(State::default());
-            let stream = HeldStream {
-                port: Arc::clone(&self.port),
-                snapshots: self.snapshots.clone(),
-                backend: backend.clone(),
-                ear: ear(live),
-                wish: wished,
-                state: told,
-                sink: Sink::Session {
-                    live: Arc::downgrade(live),
-                    ended: live.ended.clone(),
-                },
-            };
-            let stopping = self.stopping.clone();
-            tokio::spawn(async move { stopping.run_until_cancelled(stream.run(None)).await });
-            Held { wish, state }
-        })
+        let entry = inner.held.entry(backend.clone());
+        entry.or_insert_with(|| self.stream(live, backend, Wish::default(), Before::Unknown))
+    }
+
+    fn stream(&self, live: &Arc<Live>, backend: &BackendName, wish: Wish, before: Before) -> Held {
+        let (wish, wished) = watch::channel(wish);
+        let (told, state) = watch::channel(State::default());
+        let stream = HeldStream {
+            port: Arc::clone(&self.port),
+            snapshots: self.snapshots.clone(),
+            backend: backend.clone(),
+            ear: ear(live),
+            wish: wished,
+            state: told,
+            sink: Sink::Session {
+                live: Arc::downgrade(live),
+                ended: live.ended.clone(),
+            },
+        };
+        let stopping = self.stopping.clone();
+        tokio::spawn(async move { stopping.run_until_cancelled(stream.run(before)).await });
+        Held { wish, state }
     }
 }
 

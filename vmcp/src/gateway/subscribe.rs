@@ -24,7 +24,7 @@ use super::Gateway;
 use super::aim::{self, invalid};
 use super::failure::{error_code, target, to_rpc};
 use super::forward::{Caller, Forward};
-use super::held_stream::{self, Ear, HeldStream, State, Stood, Wish};
+use super::held_stream::{self, Before, Ear, HeldStream, State, Stood, Wish};
 use super::live::Live;
 use super::message::Answer;
 use super::port::EVENT_BUFFER;
@@ -99,16 +99,6 @@ impl Gateway {
             // Its backend is gone, and the subscription with it.
             Err(_) if forgotten.is_some() => Answer::result(&request.id, "{}"),
             Err(answer) => answer,
-        }
-    }
-
-    /// Subscribes a session that another replica had to what it was subscribed to there.
-    pub async fn resubscribe(&self, live: &Arc<Live>, resources: Vec<Arc<str>>) {
-        let snapshot = self.snapshots.load();
-        for uri in resources.iter().take(limits::SUBSCRIPTIONS) {
-            if let Some(route) = snapshot.lists.routes.resource(uri) {
-                drop(self.want(live, &route.backend.name, uri));
-            }
         }
     }
 
@@ -216,7 +206,7 @@ impl Gateway {
                     sender: sender.clone(),
                 },
             };
-            tokio::spawn(stream.run(Some(stood)));
+            tokio::spawn(stream.run(Before::Stands(stood)));
         }
         stream::unfold((receiver, wishes), |(mut receiver, wishes)| async move {
             let message = receiver.recv().await?;

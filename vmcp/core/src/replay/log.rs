@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::stream::{Load, Stream};
-use super::{EventId, ResumeError};
+use super::{EventId, Packed, ResumeError};
 use crate::limits;
 use crate::time::Tick;
 
@@ -267,6 +267,42 @@ impl<T: Clone> Log<T> {
         silent
             .min_by_key(|(_, stream)| stream.oldest())
             .map(|(id, _)| *id)
+    }
+}
+
+impl<T: Clone + AsRef<[u8]> + From<String>> Log<T> {
+    /// All streams, for another replica. Of what was said at most so many bytes, the newest: what is
+    /// left behind is an exact error to whoever asks for it.
+    #[must_use]
+    pub fn pack(&self, bytes: usize) -> Packed {
+        let mut left = bytes;
+        let newest_first = self.streams.iter().rev();
+        Packed {
+            id: self.id,
+            next_stream: self.next_stream,
+            streams: newest_first
+                .map(|(number, stream)| stream.pack(*number, &mut left))
+                .collect(),
+        }
+    }
+
+    /// The streams of another replica. Nobody there goes on writing, so that all of them end but
+    /// the `standing` one.
+    #[must_use]
+    pub fn unpack(packed: Packed, standing: Option<u64>, keeps: Keeps, now: Tick) -> Self {
+        let streams = packed.streams.into_iter().map(|stream| {
+            let number = stream.number;
+            let mut stream = Stream::unpack(stream, now);
+            stream.ended |= Some(number) != standing;
+            (number, stream)
+        });
+        let mut log = Self {
+            streams: streams.filter(|(_, stream)| !stream.is_spent()).collect(),
+            next_stream: packed.next_stream,
+            ..Self::new(packed.id, keeps)
+        };
+        log.fit();
+        log
     }
 }
 

@@ -6,10 +6,12 @@
 
 mod event_id;
 mod log;
+mod packed;
 mod stream;
 
 pub use event_id::EventId;
 pub use log::{Keeps, Log, Next, Reading};
+pub use packed::Packed;
 
 /// Why a stream does not go on behind an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

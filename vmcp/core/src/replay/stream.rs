@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::packed::PackedStream;
 use crate::limits;
 use crate::time::Tick;
 
@@ -164,6 +165,44 @@ impl<T: Clone> Stream<T> {
     fn upto(&self, events: usize) -> usize {
         let last = events.checked_sub(1).and_then(|last| self.events.get(last));
         last.map_or(self.base, |event| event.upto)
+    }
+}
+
+impl<T: Clone + AsRef<[u8]> + From<String>> Stream<T> {
+    /// The newest of what was said, as far as `left` goes.
+    pub(super) fn pack(&self, number: u64, left: &mut usize) -> PackedStream {
+        let mut said = VecDeque::new();
+        for event in self.events.iter().rev() {
+            let bytes = event.item.as_ref();
+            let Some(rest) = left.checked_sub(bytes.len()) else {
+                break;
+            };
+            *left = rest;
+            said.push_front(String::from_utf8_lossy(bytes).into_owned());
+        }
+        let dropped = u64::try_from(self.events.len() - said.len()).unwrap_or(u64::MAX);
+        let first = self.first + dropped;
+        PackedStream {
+            number,
+            first,
+            told: self.told.max(first),
+            ended: self.ended,
+            said: said.into(),
+        }
+    }
+
+    pub(super) fn unpack(packed: PackedStream, now: Tick) -> Self {
+        let mut stream = Self {
+            first: packed.first,
+            told: packed.told,
+            ended: packed.ended,
+            ..Self::new(now)
+        };
+        for said in packed.said {
+            let bytes = said.len();
+            stream.push(said.into(), bytes, now);
+        }
+        stream
     }
 }
 

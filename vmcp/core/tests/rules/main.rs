@@ -30,6 +30,7 @@ mod pages;
 mod place;
 mod raw_json;
 mod replay;
+mod replay_moves;
 mod routing;
 mod server_health;
 mod session;

@@ -1,15 +1,18 @@
 //! Clients that can be asked, spoken by hand.
+//!
+//! Owns what such a client sends and how it reads a reply message by message. Answers nothing by
+//! itself: the test does.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::eventually::eventually;
+use crate::http::{self, Answer, Listener};
 use ::http::Request;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http_body_util::Full;
 use serde_json::{Value, json};
-use vmcp_tests::eventually::eventually;
-use vmcp_tests::http::{self, Answer, Listener};
 
 /// No message is longer in coming.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -19,8 +22,8 @@ const ANY: &str = "application/json, text/event-stream";
 /// A legacy client with a session.
 #[derive(Clone, Debug)]
 pub struct Client {
-    address: SocketAddr,
-    session: String,
+    pub address: SocketAddr,
+    pub session: String,
     accept: &'static str,
 }
 
@@ -33,6 +36,9 @@ pub struct Talk {
 
 impl Client {
     /// Opens a session of a client that declares these capabilities.
+    ///
+    /// # Errors
+    /// It gets no session.
     pub async fn open(address: SocketAddr, able: &Value) -> Result<Self> {
         let client = Self {
             address,
@@ -50,7 +56,17 @@ impl Client {
         Ok(Self { session, ..client })
     }
 
+    /// The same client at another replica.
+    #[must_use]
+    pub fn at(&self, address: SocketAddr) -> Self {
+        Self {
+            address,
+            ..self.clone()
+        }
+    }
+
     /// The same client, which takes no event streams from now on.
+    #[must_use]
     pub fn json_only(self) -> Self {
         Self {
             accept: "application/json",
@@ -59,13 +75,27 @@ impl Client {
     }
 
     /// POSTs these very bytes.
+    ///
+    /// # Errors
+    /// No connection, or no answer.
     pub async fn post(&self, body: String) -> Result<Answer> {
         http::send(self.address, self.request(body)?).await
     }
 
     /// Begins a call of a tool of the backend `s`.
+    ///
+    /// # Errors
+    /// It is refused.
     pub async fn begin(&self, id: u64, tool: &str) -> Result<Talk> {
-        let params = json!({ "name": format!("s_{tool}"), "arguments": {} });
+        self.begin_call(id, &format!("s_{tool}")).await
+    }
+
+    /// Begins a call.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn begin_call(&self, id: u64, tool: &str) -> Result<Talk> {
+        let params = json!({ "name": tool, "arguments": {} });
         let body = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
         let request = self.request(body.to_string())?;
         Ok(Talk {
@@ -75,6 +105,9 @@ impl Client {
     }
 
     /// Answers a request of the gateway's; `raw` is `"result":...` or `"error":...`.
+    ///
+    /// # Errors
+    /// The answer is not accepted.
     pub async fn answer(&self, asked: &Value, raw: &str) -> Result<()> {
         let id = &asked["id"];
         ensure!(id.is_string(), "no request: {asked}");
@@ -100,11 +133,15 @@ impl Client {
 
 impl Talk {
     /// Everything that came so far.
+    #[must_use]
     pub fn seen(&self) -> String {
         self.listener.seen()
     }
 
     /// The next message, once it is there whole.
+    ///
+    /// # Errors
+    /// It does not come in time.
     pub async fn next(&mut self) -> Result<Value> {
         let (read, listener) = (self.read, &self.listener);
         let message = eventually("a message", DEADLINE, || async move {
@@ -126,6 +163,9 @@ impl Talk {
 }
 
 /// A `tools/call` of a modern client that declares these capabilities.
+///
+/// # Errors
+/// No connection, or no answer.
 pub async fn modern(address: SocketAddr, mut params: Value, able: &Value) -> Result<Answer> {
     let name = params["name"].as_str().unwrap_or_default().to_owned();
     params["_meta"] = json!({

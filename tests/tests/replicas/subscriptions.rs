@@ -1,0 +1,192 @@
+//! What is said outside calls, with two replicas.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use vmcp_tests::backend::{Backend, Behaviour, Script, Shelf, Tool};
+use vmcp_tests::eventually::eventually;
+use vmcp_tests::http::{self, LegacyClient, Listener};
+use vmcp_tests::stack::{Replicas, SOON};
+
+use crate::kit::at;
+use crate::streams::listen;
+
+const LIST_CHANGED: &str = "notifications/tools/list_changed";
+
+fn updated(uri: &str) -> String {
+    let method = "notifications/resources/updated";
+    json!({ "jsonrpc": "2.0", "method": method, "params": { "uri": uri } }).to_string()
+}
+
+fn offering(script: Script, scheme: &str) -> Script {
+    script.with_get_stream().with_shelf(Shelf::small(scheme))
+}
+
+async fn heard(stream: &Listener, what: &str) -> Result<()> {
+    eventually(&format!("hearing {what}"), SOON, || {
+        let seen = stream.seen();
+        async move {
+            ensure!(seen.contains(what), "{seen}");
+            Ok(())
+        }
+    })
+    .await
+}
+
+/// The upstream sessions in which something was subscribed to, in order.
+fn subscribed(backend: &Backend) -> Vec<String> {
+    let requests = backend.requests("resources/subscribe");
+    requests.into_iter().filter_map(|one| one.session).collect()
+}
+
+/// Issue 4, Show: subscriptions, in both eras. One replica is asked, another listened at.
+#[tokio::test]
+async fn subscriptions_are_heard_at_any_replica() -> Result<()> {
+    let (old, new) = (
+        Backend::start(offering(Script::legacy(), "old")).await?,
+        Backend::start(offering(Script::modern(), "new")).await?,
+    );
+    let backends = [("old", old.url()), ("new", new.url())];
+    let replicas = Replicas::start(&backends, json!({}), &["x", "y"]).await?;
+    let (x, y) = (replicas.replica("x")?.listen, replicas.replica("y")?.listen);
+
+    for (opened, asked, heard_at) in [(x, y, y), (x, x, y), (x, y, x)] {
+        let client = LegacyClient::open(opened).await?;
+        for uri in ["old://one", "new://one"] {
+            let params = json!({ "uri": uri });
+            let asked = at(asked, &client);
+            let done = asked.result("resources/subscribe", params).await?;
+            ensure!(done == json!({}));
+        }
+        let stream = http::listen(heard_at, &client.session).await?;
+        let session = subscribed(&old).pop().context("not subscribed")?;
+        old.say(&session, &updated("old://one"));
+        new.say_to_listeners(&updated("new://one"));
+        heard(&stream, "old://one").await?;
+        heard(&stream, "new://one").await?;
+    }
+
+    for address in [x, y] {
+        let wanted = json!(["old://one", "new://one"]);
+        let filter = json!({ "notifications": { "resourceSubscriptions": wanted } });
+        let stream = http::modern_stream(address, "subscriptions/listen", filter).await?;
+        heard(&stream, "subscriptions/acknowledged").await?;
+        let session = subscribed(&old).pop().context("not subscribed")?;
+        old.say(&session, &updated("old://one"));
+        new.say_to_listeners(&updated("new://one"));
+        heard(&stream, r#""uri":"old://one""#).await?;
+        heard(&stream, r#""uri":"new://one""#).await?;
+    }
+    Ok(())
+}
+
+/// Decision 8: the subscriptions of a session move with it, and so does what its client has not
+/// heard yet.
+#[tokio::test]
+async fn a_subscription_outlives_the_replica_that_kept_it() -> Result<()> {
+    let (old, new) = (
+        Backend::start(offering(Script::legacy(), "old")).await?,
+        Backend::start(offering(Script::modern(), "new")).await?,
+    );
+    let backends = [("old", old.url()), ("new", new.url())];
+    let mut replicas = Replicas::start(&backends, json!({}), &["x", "y"]).await?;
+    let (x, y) = (replicas.replica("x")?.listen, replicas.replica("y")?.listen);
+    let client = LegacyClient::open(x).await?;
+    for uri in ["old://one", "new://one"] {
+        let done = client.result("resources/subscribe", json!({ "uri": uri }));
+        ensure!(done.await? == json!({}));
+    }
+    let session = subscribed(&old).pop().context("not subscribed")?;
+    let mut stream = listen(y, &client.session, None).await?;
+    old.say(&session, &updated("old://one#1"));
+    let event = stream.message().await?;
+    ensure!(event.data.contains("old://one#1"), "{event:?}");
+    let last = event.id.context("no id")?;
+    drop(stream);
+    old.say(&session, &updated("old://one#2"));
+
+    replicas.retire("x").await?;
+
+    let mut stream = listen(y, &client.session, Some(&last)).await?;
+    let event = stream.message().await?;
+    ensure!(event.data.contains("old://one#2"), "{event:?}");
+    eventually("it is subscribed again", SOON, || async {
+        let sessions = subscribed(&old);
+        ensure!(sessions.len() == 2, "{sessions:?}");
+        ensure!(sessions[1] == session, "in another session");
+        Ok(())
+    })
+    .await?;
+    drop(stream);
+    let stream = http::listen(y, &client.session).await?;
+    for (uri, backend) in [("old://one", &old), ("new://one", &new)] {
+        // Again and again, because the stream upstream may be opened at this moment.
+        eventually(&format!("hearing of {uri}"), SOON, || {
+            backend.say(&session, &updated(uri));
+            backend.say_to_listeners(&updated(uri));
+            let seen = stream.seen();
+            async move {
+                ensure!(seen.contains(&format!(r#""uri":"{uri}""#)), "{seen}");
+                Ok(())
+            }
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// R4.11: a session hears of each change once, from its owner, and whichever replica it asks then
+/// shows the new list.
+#[tokio::test]
+async fn a_session_hears_of_each_change_once_and_sees_it_at_any_replica() -> Result<()> {
+    const CHANGES: usize = 5;
+    let backend = Backend::start(Script::legacy().with_get_stream()).await?;
+    let replicas = Replicas::start(&[("a", backend.url())], json!({}), &["x", "y"]).await?;
+    let (x, y) = (replicas.replica("x")?.listen, replicas.replica("y")?.listen);
+    let client = LegacyClient::open(x).await?;
+    let stream = http::listen(y, &client.session).await?;
+    let told = |stream: &Listener| stream.seen().matches(LIST_CHANGED).count();
+
+    for change in 1..=CHANGES {
+        let name = format!("t{change}");
+        backend.set_tools(vec![Tool::new(&name, Behaviour::Echo)]);
+        eventually("the client is told", SOON, || {
+            let told = told(&stream);
+            async move {
+                ensure!(told == change, "{told} of {change}");
+                Ok(())
+            }
+        })
+        .await?;
+        for address in [x, y] {
+            let tools = at(address, &client).tools().await?;
+            ensure!(tools == [format!("a_{name}")], "{change}: {tools:?}");
+        }
+    }
+    ensure!(told(&stream) == CHANGES, "{}", stream.seen());
+    Ok(())
+}
+
+/// A modern listener is told by the replica that it listens at, and that one shows the new list at
+/// once; the others as soon as they have heard of it themselves.
+#[tokio::test]
+async fn a_modern_listener_sees_a_change_where_it_was_told_of_it() -> Result<()> {
+    let backend = Backend::start(Script::modern().with_get_stream()).await?;
+    let replicas = Replicas::start(&[("a", backend.url())], json!({}), &["x", "y"]).await?;
+    let (x, y) = (replicas.replica("x")?.listen, replicas.replica("y")?.listen);
+    let filter = json!({ "notifications": { "toolsListChanged": true } });
+    let stream = http::modern_stream(x, "subscriptions/listen", filter).await?;
+    heard(&stream, "subscriptions/acknowledged").await?;
+
+    backend.set_tools(vec![Tool::new("fresh", Behaviour::Echo)]);
+    heard(&stream, LIST_CHANGED).await?;
+
+    let names = |answer: Value| answer["result"]["tools"][0]["name"].clone();
+    let list = http::modern(x, "tools/list", json!({})).await?.json()?;
+    ensure!(names(list.clone()) == "a_fresh", "{list}");
+    eventually("the other replica shows it too", SOON, || async {
+        let list = http::modern(y, "tools/list", json!({})).await?.json()?;
+        ensure!(names(list.clone()) == "a_fresh", "{list}");
+        Ok(())
+    })
+    .await
+}
