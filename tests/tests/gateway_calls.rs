@@ -346,3 +346,24 @@ async fn odd_results_and_definitions_pass_byte_for_byte() -> Result<()> {
     }
     Ok(())
 }
+
+/// The ids of two replicas do not begin alike: a session that one hands to the other has used those
+/// of the first, and an answer to an old id would be taken for a new one's.
+#[tokio::test]
+async fn the_ids_of_two_processes_differ() -> Result<()> {
+    let backend = Backend::start(Script::stateless()).await?;
+    let mut used = Vec::new();
+    for _ in 0..2 {
+        let local = Local::start(&[("one", backend.url())], json!({})).await?;
+        local.until_phase("Ready", SOON).await?;
+        let asked = backend.requests("server/discover");
+        let first = asked.first().context("no request")?.json()["id"].as_i64();
+        used.push(first.context("an id that is no number")?);
+        local.gateway.program.terminate(SOON).await?;
+        backend.clear_log();
+    }
+
+    ensure!(used[0] != used[1], "{used:?}");
+    ensure!(used.iter().all(|id| i32::try_from(*id).is_ok()), "{used:?}");
+    Ok(())
+}

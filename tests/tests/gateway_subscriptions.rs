@@ -97,6 +97,44 @@ async fn a_subscription_at_a_legacy_backend_reaches_its_subscriber_alone() -> Re
     Ok(())
 }
 
+/// A stream that is opened again says the level that its client wants now, not the one it wanted
+/// when the stream was first held.
+#[tokio::test]
+async fn a_stream_that_is_opened_again_asks_for_the_level_of_today() -> Result<()> {
+    let backend = Backend::start(offering(Script::legacy().with_logging(), "old")).await?;
+    let local = Local::start(&[("old", backend.url())], json!({})).await?;
+    let client = local.ready_client().await?;
+    let _stream = client::listen(local.gateway.listen, &client.session).await?;
+    let level = "logging/setLevel";
+    client.result(level, json!({ "level": "debug" })).await?;
+    let uri = json!({ "uri": "old://one" });
+    client.result("resources/subscribe", uri).await?;
+    client.result(level, json!({ "level": "error" })).await?;
+    client.call("old_echo", json!({ "text": "x" })).await?;
+
+    backend.stop().await;
+    backend.clear_log();
+    backend.restart().await?;
+    eventually("it is subscribed again", SOON, || async {
+        let asked = backend.requests("resources/subscribe");
+        ensure!(asked.iter().any(|one| one.status == Some(200)));
+        Ok(())
+    })
+    .await?;
+
+    let told = backend.requests(level);
+    let levels: Vec<_> = told
+        .iter()
+        .map(|one| one.json()["params"].clone())
+        .collect();
+    let wanted = json!({ "level": "error" });
+    ensure!(
+        !levels.is_empty() && levels.iter().all(|level| *level == wanted),
+        "{levels:?}"
+    );
+    Ok(())
+}
+
 /// Legacy to modern: one `subscriptions/listen` with all of them, asked for anew at each change.
 #[tokio::test]
 async fn a_subscription_at_a_modern_backend_is_a_listen_of_the_gateways() -> Result<()> {

@@ -38,12 +38,15 @@ async fn followed(backend: &Backend, request: &str) -> Result<()> {
     .await
 }
 
-/// R4.11, T13: an announced change of either era is listed at once, a new schema under an old name
+/// R4.11, T13: an announced change of either era is listed at once, also where the session of the
+/// watch listens for other reasons (a second stream would be refused), a new schema under an old name
 /// as well; T15: an announcement without a change publishes nothing.
 #[tokio::test]
 async fn an_announced_change_is_listed_at_once_and_an_empty_one_changes_nothing() -> Result<()> {
+    let talkative = Script::legacy().with_get_stream().with_logging();
     let kinds = [
         (Script::legacy().with_get_stream(), "GET"),
+        (talkative, "GET"),
         (Script::modern().with_get_stream(), "subscriptions/listen"),
     ];
     for (script, request) in kinds {
@@ -137,11 +140,17 @@ async fn a_backend_that_announces_nothing_is_not_followed() -> Result<()> {
     Ok(())
 }
 
-/// T2, T7: a server that announces changes and refuses the stream is recognised as one that will
-/// never serve it, and the session that was opened for it is ended.
+/// T2, T7, R2.3: a server that announces changes and has no stream is recognised as one that will
+/// never serve it, any other refusal is not; the session that was opened for it is ended.
 #[tokio::test]
 async fn a_refused_stream_leaves_nothing_and_is_told_from_a_broken_one() -> Result<()> {
-    for (status, expected) in [(405, Ended::Refused), (503, Ended::Broken)] {
+    let kinds = [
+        (405, Ended::Refused),
+        (401, Ended::Broken),
+        (404, Ended::Broken),
+        (503, Ended::Broken),
+    ];
+    for (status, expected) in kinds {
         let backend = Backend::start(Script::legacy().with_get_stream()).await?;
         backend
             .set(Fault::on("GET", Fault::http_status(status)))

@@ -18,7 +18,7 @@ use super::framing::{self, Body, Piece};
 use super::record::Recorder;
 use super::reply::{Message, Plain, Reply};
 use super::script::{Era, GetStream, Script, UnknownSession};
-use super::session::{SessionEnd, Sessions};
+use super::session::{Listening, SessionEnd, Sessions};
 use super::{asking, legacy, modern, sse};
 
 /// Larger requests than the gateway may ever send.
@@ -293,9 +293,18 @@ impl Engine {
             return Plain::empty(405).with("allow", "POST, DELETE").into();
         }
         match call.session() {
-            Some(id) if self.sessions.touch(id) => {
-                self.change_stream(None, "{}".to_owned(), Some(id.to_owned()))
-            }
+            Some(id) if self.sessions.touch(id) => match self.sessions.listen(id) {
+                Some(_) if script.get_stream == GetStream::Polled => {
+                    Plain::new(200, "text/event-stream", "retry: 0\n\n").into()
+                }
+                Some(listening) => {
+                    self.change_stream(None, "{}".to_owned(), Some((id.to_owned(), listening)))
+                }
+                None => {
+                    let text = "Conflict: this session has its stream already";
+                    Message::error("null", 409, -32000, text).into()
+                }
+            },
             Some(_) => unknown_session(script).into(),
             None => Message::error("null", 400, -32000, "Bad Request: no session").into(),
         }
@@ -320,7 +329,7 @@ impl Engine {
         &self,
         first: Option<String>,
         params: String,
-        own: Option<String>,
+        own: Option<(String, Listening)>,
     ) -> Reply {
         let (sender, pieces) = mpsc::channel(STREAM_QUEUE);
         let mut changes = self.changes.subscribe();
@@ -347,7 +356,9 @@ impl Engine {
                                 r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{params}}}"#
                             );
                         }
-                        Said::Raw { session, message } if Some(&session) == own.as_ref() => {
+                        Said::Raw { session, message }
+                            if own.as_ref().is_some_and(|(id, _)| *id == session) =>
+                        {
                             break message;
                         }
                         Said::Raw { .. } => {}

@@ -91,8 +91,7 @@ pub(super) fn initialize(script: &Script, rpc: &Rpc) -> Message {
     let version = spoken
         .or(script.legacy_versions.first())
         .map_or("2025-11-25", String::as_str);
-    let mut capabilities =
-        serde_json::json!({"tools": {"listChanged": script.get_stream == GetStream::Offered}});
+    let mut capabilities = serde_json::json!({"tools": {"listChanged": script.get_stream != GetStream::MethodNotAllowed}});
     if script.logging == Logging::Offered {
         capabilities["logging"] = serde_json::json!({});
     }

@@ -150,6 +150,12 @@ impl Backend {
         self.engine.sessions().forget_all();
     }
 
+    /// Another process has taken the place of this one, on another node: it knows no session, and
+    /// nobody closed the streams of the old one.
+    pub fn vanish(&self) {
+        self.engine.sessions().vanish();
+    }
+
     /// Changes the script of the running server, and tells no one.
     pub fn update(&self, change: impl FnOnce(&mut Script)) {
         self.engine.update(change);

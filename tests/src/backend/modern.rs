@@ -11,6 +11,7 @@ use super::call::{Call, Rpc};
 use super::engine::Engine;
 use super::reply::{Message, Plain, Reply};
 use super::script::{GetStream, Script};
+use super::session::Listening;
 use super::shelf;
 
 /// Instead of a session, for what is said to all that listen.
@@ -135,6 +136,6 @@ fn listen(engine: &Engine, rpc: &Rpc) -> Reply {
     engine.change_stream(
         Some(acknowledged.to_string()),
         params.to_string(),
-        Some(LISTENERS.to_owned()),
+        Some((LISTENERS.to_owned(), Listening::default())),
     )
 }

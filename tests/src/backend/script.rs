@@ -46,8 +46,12 @@ pub enum ReplyFormat {
 pub enum GetStream {
     /// 405, which is fine and not a failure (T2).
     MethodNotAllowed,
-    /// An event stream that carries `notifications/tools/list_changed`.
+    /// An event stream that carries `notifications/tools/list_changed`; one in a session, a second
+    /// is refused with 409.
     Offered,
+    /// As [`GetStream::Offered`], but each ends at once with `retry: 0`, as servers may that want to
+    /// be polled (SEP-1699).
+    Polled,
 }
 
 /// Does the server declare `logging`?
@@ -173,6 +177,12 @@ impl Script {
     #[must_use]
     pub fn with_get_stream(mut self) -> Self {
         self.get_stream = GetStream::Offered;
+        self
+    }
+
+    #[must_use]
+    pub fn with_polled_stream(mut self) -> Self {
+        self.get_stream = GetStream::Polled;
         self
     }
 

@@ -4,7 +4,7 @@
 //! (T7). For 2024-11-05 a session is an open stream and holds the sender into it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -45,7 +45,12 @@ pub struct SessionRecord {
 struct Session {
     record: SessionRecord,
     stream: Option<mpsc::Sender<Piece>>,
+    /// Held by the GET stream of it.
+    listening: Weak<()>,
 }
+
+/// The one GET stream of a session, as long as it is open.
+pub(super) type Listening = Arc<()>;
 
 #[derive(Debug, Default)]
 pub(super) struct Sessions(Mutex<Vec<Session>>);
@@ -67,7 +72,12 @@ impl Sessions {
             requests: 0,
             initialized: false,
         };
-        self.inner().push(Session { record, stream });
+        let listening = Weak::new();
+        self.inner().push(Session {
+            record,
+            stream,
+            listening,
+        });
         id
     }
 
@@ -75,6 +85,19 @@ impl Sessions {
     pub(super) fn touch(&self, id: &str) -> bool {
         self.with(id, |session| session.record.requests += 1)
             .is_some()
+    }
+
+    /// `None` where the session has its GET stream already.
+    pub(super) fn listen(&self, id: &str) -> Option<Listening> {
+        self.with(id, |session| {
+            let free = session.listening.strong_count() == 0;
+            free.then(|| {
+                let listening = Arc::new(());
+                session.listening = Arc::downgrade(&listening);
+                listening
+            })
+        })
+        .flatten()
     }
 
     pub(super) fn introduce(&self, id: &str, params: &serde_json::Value) {
@@ -125,6 +148,15 @@ impl Sessions {
         {
             session.record.ended = Some((now, SessionEnd::Forgotten));
             session.stream = None;
+        }
+    }
+
+    /// As [`Sessions::forget_all`], but whoever listens hears nothing of it.
+    pub(super) fn vanish(&self) {
+        let now = Instant::now();
+        for session in self.inner().iter_mut() {
+            let end = (now, SessionEnd::Forgotten);
+            session.record.ended.get_or_insert(end);
         }
     }
 

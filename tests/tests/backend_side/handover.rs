@@ -6,8 +6,9 @@ use serde_json::Value;
 use vmcp::gateway::port::{BackendPort, UpstreamError, UpstreamRequest};
 use vmcp::snapshot::SessionLoss;
 use vmcp_tests::backend::{Backend, Era, Fault, Script, UnknownSession};
+use vmcp_tests::eventually::eventually;
 
-use crate::kit::{Ask, Caller, sessions};
+use crate::kit::{Ask, Caller, PATIENCE, sessions};
 
 const RESTARTED: &str = "vmcp.dev/sessionRestarted";
 
@@ -99,6 +100,36 @@ async fn a_session_that_is_forgotten_on_the_way_is_renewed() -> Result<()> {
         assert!(marked(&new, &Ask::echo()).await, "{answer:?}");
         assert!(!marked(&new, &Ask::echo()).await, "{answer:?}");
         sessions(&backend, 1).await?;
+    }
+    Ok(())
+}
+
+/// What a server says unasked is heard in the new replica as in the old one: log messages too, for a
+/// client that can be asked nothing.
+#[tokio::test]
+async fn a_session_that_was_handed_over_is_listened_to() -> Result<()> {
+    for (script, listened) in [
+        (Script::legacy().with_get_stream().with_logging(), 1),
+        (Script::legacy().with_get_stream(), 0),
+    ] {
+        let backend = Backend::start(script).await?;
+        let old = Caller::new(&backend).await;
+        old.result(&Ask::echo()).await;
+        assert_eq!(backend.requests("GET").len(), listened);
+        let handed = old.upstream.export_sessions("client-a");
+        backend.clear_log();
+
+        let new = Caller::with(old.target.endpoint.clone(), old.target.dialect);
+        new.upstream.import_sessions("client-a".into(), handed);
+        new.result(&Ask::echo()).await;
+
+        eventually("the stream stands as it did", PATIENCE, || async {
+            let mut heard = backend.requests("GET");
+            heard.retain(|one| one.status == Some(200));
+            ensure!(heard.len() == listened, "{} streams", heard.len());
+            Ok(())
+        })
+        .await?;
     }
     Ok(())
 }

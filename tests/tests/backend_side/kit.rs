@@ -28,6 +28,9 @@ use vmcp_tests::eventually::eventually;
 /// Longer than anything here takes; a test that needs it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Before a stream is taken up again, whatever the server says.
+pub const LEAST_PAUSE: Duration = Duration::from_millis(250);
+
 /// The default deadline of a check.
 pub const CHECK: Duration = Duration::from_secs(5);
 

@@ -7,6 +7,7 @@ mod beside;
 mod calls;
 mod checks;
 mod detection;
+mod ears;
 mod garbage;
 mod handover;
 mod kit;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use vmcp::gateway::port::{BackendPort, UpstreamError, UpstreamEvent};
 use vmcp_core::health::ProbeReason;
@@ -143,6 +143,37 @@ async fn a_shutdown_ends_everything() -> Result<()> {
 
         sessions(&backend, 0).await?;
         all_closed(&backend).await?;
+    }
+    Ok(())
+}
+
+/// A call that is cut off is cancelled at its backend: a session that was handed to another replica
+/// goes on, and must not be told an answer that nobody waits for.
+#[tokio::test]
+async fn a_stopped_call_is_cancelled_at_its_backend() -> Result<()> {
+    for era in [Era::LegacyStateful, Era::Sse2024] {
+        let backend = Backend::start(Script::new(era)).await?;
+        let caller = Caller::new(&backend).await;
+        let ask = Ask::tool("slow", r#"{"ms":5000}"#);
+        let (error, called) = tokio::join!(caller.error(&ask), async {
+            let called = arrived(&backend, 1).await;
+            caller.upstream.export_sessions("client-a");
+            caller.upstream.shutdown(Duration::ZERO).await;
+            called
+        });
+        called?;
+
+        ensure!(matches!(error, UpstreamError::Unavailable(_)), "{error:?}");
+        let cancelled = "notifications/cancelled";
+        eventually("the cancellation", PATIENCE, || async {
+            let told = backend.requests(cancelled);
+            let told = told.first().context("none")?;
+            let call = &backend.requests("tools/call")[0];
+            ensure!(told.json()["params"]["requestId"] == call.json()["id"]);
+            ensure!(told.session == call.session);
+            Ok(())
+        })
+        .await?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use vmcp::gateway::port::UpstreamError;
 use vmcp_tests::backend::{Backend, Behaviour, Era, Fault, ReplyFormat, Script, Tool};
 
-use crate::kit::{Ask, Caller};
+use crate::kit::{Ask, Caller, LEAST_PAUSE};
 
 fn breaking_off(era: Era) -> Script {
     let tools = vec![
@@ -33,6 +33,8 @@ async fn a_reply_is_taken_up_where_its_stream_ended() -> Result<()> {
         let id = call.json()["id"].to_string();
         assert_eq!(get.header("last-event-id"), format!("event-{id}"));
         assert_eq!(get.session, call.session, "{era:?}");
+        // It names 20 ms; a server must not make us knock without end.
+        assert!(get.at - call.at >= LEAST_PAUSE, "{era:?}");
     }
     Ok(())
 }

@@ -132,6 +132,23 @@ async fn a_forgotten_session_is_replaced_and_the_call_runs_once() -> Result<()> 
     Ok(())
 }
 
+/// T8: the process behind a stream of 2024-11-05 is another one, and nobody closed the stream: the
+/// refusal of the POST says that the session is lost.
+#[tokio::test]
+async fn a_session_behind_a_dead_stream_is_replaced() -> Result<()> {
+    let backend = Backend::start(Script::sse()).await?;
+    let caller = Caller::new(&backend).await;
+    caller.result(&Ask::echo()).await;
+    backend.vanish();
+
+    let result = caller.result(&Ask::echo()).await;
+
+    ensure!(result.contains("vmcp.dev/sessionRestarted"), "{result}");
+    caller.result(&Ask::echo()).await;
+    assert_eq!(backend.requests("initialize").len(), 2);
+    sessions(&backend, 1).await
+}
+
 /// T18: a 400 that is about the request, in a session that answers, passes and costs no session.
 #[tokio::test]
 async fn a_400_in_a_living_session_is_passed_on() -> Result<()> {

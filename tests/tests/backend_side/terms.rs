@@ -1,12 +1,13 @@
 //! What an upstream session is opened with, and what passes in it.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use vmcp::gateway::port::{BackendPort, UpstreamEvent, UpstreamRequest};
 use vmcp_core::mcp::ProtocolVersion;
 use vmcp_tests::backend::{Backend, Behaviour, Era, ReplyFormat, Script, Tool};
+use vmcp_tests::eventually::eventually;
 
-use crate::kit::{Ask, Caller};
+use crate::kit::{Ask, Caller, PATIENCE};
 
 async fn finish(caller: &Caller, request: UpstreamRequest) -> Result<Vec<String>> {
     let mut events = caller.upstream.send(request).await?;
@@ -72,6 +73,58 @@ async fn leases_are_kept_apart_by_what_their_clients_can() -> Result<()> {
     assert_eq!(opened.len(), 3);
     assert_eq!(opened[0].client_capabilities, plain);
     assert_eq!(opened[1].client_capabilities, able);
+    Ok(())
+}
+
+/// T12: a lease is used again only by the same principal; those without one share theirs.
+#[tokio::test]
+async fn leases_are_kept_apart_by_principal() -> Result<()> {
+    let backend = Backend::start(Script::legacy()).await?;
+    let caller = Caller::new(&backend).await;
+
+    for principal in [Some("a"), Some("b"), None, Some("b"), Some("a"), None] {
+        let request = UpstreamRequest {
+            principal: principal.map(Into::into),
+            ..caller.request(&Ask::echo().leased())
+        };
+        finish(&caller, request).await?;
+    }
+
+    let calls = backend.requests("tools/call");
+    let used: Vec<_> = calls.iter().map(|call| call.session.clone()).collect();
+    assert_eq!(backend.sessions_open(), 3);
+    assert_eq!(
+        (&used[0], &used[1], &used[2]),
+        (&used[4], &used[3], &used[5])
+    );
+    Ok(())
+}
+
+/// T12: what a server says late in a lease is not for the next client, so that there is none.
+#[tokio::test]
+async fn a_lease_whose_server_spoke_to_nobody_is_not_used_again() -> Result<()> {
+    let backend = Backend::start(Script::legacy().with_get_stream()).await?;
+    let caller = Caller::new(&backend).await;
+    let ask = Ask::echo().leased();
+    let able = || as_client(&caller, &ask, r#"{"roots":{}}"#);
+    finish(&caller, able()).await?;
+    finish(&caller, able()).await?;
+    let first = backend.requests("tools/call")[1].session.clone();
+    let first = first.context("a session")?;
+    assert_eq!(backend.requests("initialize").len(), 1);
+
+    let late = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"secret"}}"#;
+    backend.say(&first, late);
+
+    eventually("the lease is ended", PATIENCE, || async {
+        let ended = backend.sessions().into_iter().find(|one| one.id == first);
+        ensure!(ended.is_some_and(|one| one.ended.is_some()));
+        Ok(())
+    })
+    .await?;
+    let heard = finish(&caller, able()).await?;
+    assert!(heard.is_empty(), "{heard:?}");
+    assert_eq!(backend.requests("initialize").len(), 2);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use vmcp_core::health::{CallOutcome, Dialect, ProbeReason, SessionMode, Step, Wire};
-use vmcp_core::jsonrpc::raw;
+use vmcp_core::jsonrpc::{RequestId, raw};
 use vmcp_core::mcp::{Era, meta, method};
 
 use super::announce::{Announcements, Announcer};
@@ -69,6 +69,9 @@ pub struct Call {
     claimed: Option<Arc<Cell>>,
     /// The exclusive session of a modern client, until it is given back or ended.
     lease: Option<Arc<Cell>>,
+    /// What was sent last, and the session that it was sent in.
+    pub(super) sent: Option<RequestId>,
+    pub(super) sent_in: Option<Arc<Cell>>,
 }
 
 /// Why a call ended without an answer.
@@ -113,6 +116,7 @@ impl Call {
         let claimed = (client.is_some() && stateful).then(|| {
             slot.session(Wanted {
                 scope: &request.scope,
+                principal: request.principal.as_ref(),
                 terms: &terms,
                 level: None,
             })
@@ -134,6 +138,8 @@ impl Call {
             questions: Questions::default(),
             side: None,
             lease: None,
+            sent: None,
+            sent_in: None,
         }
     }
 
@@ -154,7 +160,11 @@ impl Call {
             () = slot.stop.cancelled() => Err(Broken::Stopped),
             ended = self.drive() => ended,
         };
+        let stopped = matches!(ended, Err(Broken::Stopped));
         let learnt = self.conclude(ended).await;
+        if stopped {
+            self.tell_stopped().await;
+        }
         // A call that did not end well may still run in its lease.
         if let Some(cell) = self.lease.take() {
             cell.end(&slot.site).await;
@@ -241,6 +251,7 @@ impl Call {
     fn wanted(&self) -> Wanted<'_> {
         Wanted {
             scope: &self.request.scope,
+            principal: self.request.principal.as_ref(),
             terms: &self.terms,
             level: self.request.log_level.as_ref(),
         }
@@ -252,13 +263,15 @@ impl Call {
 
     /// Leaves the lease for the next modern client; kept to be ended where there are enough.
     fn give_back(&mut self) {
+        let principal = self.request.principal.as_ref();
         self.lease = self
             .lease
             .take()
-            .and_then(|cell| self.slot.return_lease(cell));
+            .and_then(|cell| self.slot.return_lease(cell, principal));
     }
 
     async fn within(&mut self, dialect: Dialect, cell: &Arc<Cell>) -> Result<Answer, Broken> {
+        self.sent_in = Some(Arc::clone(cell));
         let slot = Arc::clone(&self.slot);
         let deadline = self.clock.deadline();
         match cell.get(&slot.site, dialect, deadline).await {
@@ -279,7 +292,7 @@ impl Call {
     /// T18: 404 is a lost session; 400 is one only if the session does not answer a ping either. A
     /// session that another call found lost already is not asked again.
     async fn is_lost(&self, refusal: &Refusal, cell: &Arc<Cell>) -> bool {
-        let Some(opened) = cell.peek().filter(|opened| opened.way.id().is_some()) else {
+        let Some(opened) = cell.peek().filter(|opened| opened.is_session()) else {
             return false;
         };
         match refusal.status {

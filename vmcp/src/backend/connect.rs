@@ -24,6 +24,12 @@ use super::tls::Trust;
 /// recommends 250 ms), so that one dead address costs no more than that.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
+/// A connection that said nothing for this long is asked whether it lives, and given up after
+/// [`KEEPALIVE_TRIES`] more that found no answer: half a minute in all.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_TRIES: u32 = 3;
+
 /// Addresses of one name that are tried at most: a headless Service may list hundreds.
 const MAX_ADDRESSES: usize = 16;
 
@@ -189,6 +195,7 @@ async fn dial(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, 
         Ok(Ok(stream)) => {
             // Requests are single small writes; waiting to join them only adds latency.
             let _ = stream.set_nodelay(true);
+            let _ = keep_alive(&stream);
             Ok(stream)
         }
         Ok(Err(())) => Err(last.unwrap_or_else(|| refused("no address to connect to"))),
@@ -199,6 +206,15 @@ async fn dial(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, 
             timed_out: TimedOut::Yes,
         }),
     }
+}
+
+/// A node that vanishes closes nothing: only this finds out while a stream says nothing.
+fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
+    let keep_alive = socket2::TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_TRIES);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&keep_alive)
 }
 
 async fn encrypt(
@@ -332,6 +348,24 @@ mod tests {
             .unwrap();
 
         assert_eq!(stream.peer_addr().unwrap(), live);
+    }
+
+    /// A backend whose node vanished is noticed within half a minute, though nobody closes anything.
+    #[tokio::test]
+    async fn a_silent_stream_is_asked_whether_it_lives() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+
+        let connected = to(&url, Duration::from_secs(5)).await.unwrap();
+
+        let Stream::Plain(tcp) = &connected.stream else {
+            panic!("no TLS was asked for")
+        };
+        let socket = socket2::SockRef::from(tcp);
+        assert!(socket.keepalive().unwrap());
+        let noticed = socket.tcp_keepalive_time().unwrap()
+            + socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
+        assert!(noticed <= Duration::from_secs(30), "{noticed:?}");
     }
 
     /// An address is only http or https.

@@ -43,6 +43,7 @@ struct Parties {
     standing: Option<Outbox>,
     /// The stream that answers come on is over.
     lost: bool,
+    spoke_to_nobody: bool,
 }
 
 #[derive(Debug)]
@@ -101,7 +102,11 @@ impl Desk {
                 None
             }
             Inbound::Notification(ref text) => {
-                let outbox = match progress::token_of(text) {
+                let token = progress::token_of(text);
+                if token.is_none() && parties.newest().is_none() {
+                    parties.spoke_to_nobody = true;
+                }
+                let outbox = match token {
                     Some(token) => parties.by_token(token),
                     None => parties.newest(),
                 };
@@ -120,7 +125,11 @@ impl Desk {
                     Some(outbox) if outbox.capacity() > 1 => {
                         outbox.try_send(Ok(message)).err().map(|_| unheard)
                     }
-                    _ => Some(unheard),
+                    Some(_full) => Some(unheard),
+                    None => {
+                        parties.spoke_to_nobody = true;
+                        Some(unheard)
+                    }
                 }
             }
         }
@@ -153,6 +162,12 @@ impl Desk {
         if let Some(standing) = self.lock().standing.take() {
             let _ = standing.try_send(Err(why.clone()));
         }
+    }
+
+    /// Something was said while no call was under way and nobody listened.
+    #[must_use]
+    pub fn spoke_to_nobody(&self) -> bool {
+        self.lock().spoke_to_nobody
     }
 
     #[must_use]
@@ -258,6 +273,26 @@ mod tests {
             desk.hear(request("9")),
             Some((id("9"), "roots/list".into()))
         );
+    }
+
+    /// What is said while nobody has the session is remembered; a late word to a call is not.
+    #[test]
+    fn words_to_nobody_are_noticed() {
+        let desk = Desk::default();
+        let progress = r#"{"method":"notifications/progress","params":{"progressToken":1}}"#;
+        assert_eq!(desk.hear(note(progress)), None);
+        let mut call = desk.join(&id("1"), Hears::Everything).unwrap();
+        assert_eq!(desk.hear(note("{}")), None);
+        assert!(call.try_recv().is_ok());
+        desk.leave(&id("1"));
+        assert!(!desk.spoke_to_nobody());
+
+        assert_eq!(desk.hear(note("{}")), None);
+        assert!(desk.spoke_to_nobody());
+
+        let desk = Desk::default();
+        assert!(desk.hear(request("9")).is_some());
+        assert!(desk.spoke_to_nobody());
     }
 
     /// However much is said on the way, the answer has its place.

@@ -3,6 +3,7 @@
 //! Owns holding it open while the session lives, and opening it again where it broke. Many servers
 //! put their questions there and drop them when nobody listens, so it stands before the first call.
 //! A server without one is fine (T2): that is remembered for its runtime, and nothing depends on it.
+//! Any other refusal concerns one session and one moment, and is never remembered (R2.3).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ use super::desk::Desk;
 use super::link::Link;
 use super::message;
 use super::outgoing::{self, SessionId, Voice};
+use super::pause;
 use super::reply::chunk;
 use super::side::Side;
 use super::site::Site;
@@ -32,11 +34,11 @@ const HEAD_WITHIN: Duration = Duration::from_secs(60);
 /// A stream that says nothing for this long may be dead without knowing: a new one is opened.
 const SILENCE: Duration = Duration::from_secs(300);
 
-/// Before the first try to open a broken stream again, unless the server names a time.
+/// After the first try that failed; doubled with each that follows.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest pause, whatever the server says.
-const LAST_PAUSE: Duration = Duration::from_secs(30);
+/// A stream that stood this long was worth opening, whatever it said.
+const PROVEN: Duration = Duration::from_secs(30);
 
 /// What is known of the GET streams of one runtime.
 #[derive(Debug, Default)]
@@ -51,8 +53,12 @@ pub struct Ears {
 pub enum Hearing {
     Opening,
     Open,
-    /// The server offers none, or the session is lost.
-    Refused,
+    /// It broke or was not opened; another try follows.
+    Broken,
+    /// The server offers none (T2).
+    Unoffered,
+    /// The server does not know the session, so nobody listens any more.
+    Lost,
 }
 
 /// A held stream. Dropping it closes the stream.
@@ -90,6 +96,12 @@ impl Ear {
         Some(Self { task, hearing })
     }
 
+    /// Nobody will hear anything on it, but on another one perhaps.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        *self.hearing.borrow() == Hearing::Lost
+    }
+
     /// To wait with, without holding on to the stream.
     #[must_use]
     pub fn settling(&self) -> Settling {
@@ -110,7 +122,7 @@ impl Settling {
         let settled = self.0.wait_for(|now| *now != Hearing::Opening);
         match within(Instant::now() + EAR_OPEN, settled).await {
             Ok(Ok(now)) => *now,
-            Ok(Err(_closed)) => Hearing::Refused,
+            Ok(Err(_closed)) => Hearing::Lost,
             Err(_elapsed) => {
                 ears.late.store(true, Ordering::Relaxed);
                 Hearing::Opening
@@ -121,28 +133,42 @@ impl Settling {
 
 async fn listen(of: Of, hearing: watch::Sender<Hearing>) {
     let mut resume = Resume::default();
-    let mut pause = FIRST_PAUSE;
+    let mut failed = FIRST_PAUSE;
     loop {
+        let begun = Instant::now();
         let error = match hold(&of, &hearing, &mut resume).await {
             Ok(never) => match never {},
             Err(error) => error,
         };
         tracing::debug!(url = %of.site.endpoint.url, %error, "listening stream ended");
-        let stood = *hearing.borrow() == Hearing::Open;
-        if error.status().is_some_and(is_final) {
-            if !stood && *hearing.borrow() == Hearing::Opening && !resume.has_stood {
+        let over = match error.status().map_or(Refused::Now, refused) {
+            Refused::Now => None,
+            // A server that had such a stream offers it.
+            Refused::Always if resume.has_stood => Some(Hearing::Lost),
+            Refused::Always => {
                 of.site.ears.none.store(true, Ordering::Relaxed);
+                Some(Hearing::Unoffered)
             }
-            hearing.send_replace(Hearing::Refused);
+            Refused::Session => Some(Hearing::Lost),
+        };
+        if let Some(over) = over {
+            hearing.send_replace(over);
             of.desk.fall_silent(&error);
             return;
         }
-        if stood {
-            pause = FIRST_PAUSE;
+        let stood = hearing.send_replace(Hearing::Broken) == Hearing::Open;
+        if begun.elapsed() >= PROVEN {
+            resume.barren = 0;
         }
-        hearing.send_replace(Hearing::Opening);
-        sleep(resume.retry.unwrap_or(pause).min(LAST_PAUSE)).await;
-        pause = (pause * 2).min(LAST_PAUSE);
+        let mut wait = pause::before_next(resume.retry, resume.barren);
+        if stood {
+            failed = FIRST_PAUSE;
+        } else {
+            wait = wait.max(failed);
+            failed = (failed * 2).min(pause::LONGEST);
+        }
+        resume.barren += 1;
+        sleep(wait).await;
     }
 }
 
@@ -152,6 +178,8 @@ struct Resume {
     has_stood: bool,
     last_event: Option<Box<str>>,
     retry: Option<Duration>,
+    /// Tries in a row that brought nothing.
+    barren: u32,
 }
 
 enum Never {}
@@ -179,6 +207,7 @@ async fn hold(
         decoder.push(&bytes)?;
         while let Some(event) = decoder.next_event()? {
             for message in message::in_event(&event)? {
+                resume.barren = 0;
                 hear(message, &of.desk, &of.side, &of.site.news);
             }
         }
@@ -189,7 +218,40 @@ async fn hold(
     }
 }
 
-/// Will the next try be refused as well? Not where the server is merely busy.
-const fn is_final(status: u16) -> bool {
-    matches!(status, 400..=499 | 501) && !matches!(status, 408 | 425 | 429)
+/// For whom and for how long a status refuses the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    /// The server is busy, a credential is being changed, or the last stream still seems open to
+    /// it (409).
+    Now,
+    Session,
+    Always,
+}
+
+const fn refused(status: u16) -> Refused {
+    match status {
+        405 | 501 => Refused::Always,
+        // 404 and 400 say that it knows no such session (T18); a try later would say no more.
+        400 | 402 | 404 | 406 | 410..=424 | 426..=428 | 430..=499 => Refused::Session,
+        _ => Refused::Now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T2, R2.3: one status says that there is no such stream; all others are about now.
+    #[test]
+    fn only_a_missing_method_is_an_answer_for_all_sessions() {
+        for status in [405, 501] {
+            assert_eq!(refused(status), Refused::Always, "{status}");
+        }
+        for status in [400, 404, 406, 410] {
+            assert_eq!(refused(status), Refused::Session, "{status}");
+        }
+        for status in [401, 403, 409, 429, 500, 502, 503, 504] {
+            assert_eq!(refused(status), Refused::Now, "{status}");
+        }
+    }
 }

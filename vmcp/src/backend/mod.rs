@@ -29,6 +29,7 @@ pub mod message;
 pub mod opening;
 pub mod outgoing;
 pub mod passage;
+mod pause;
 pub mod pool;
 pub mod probe;
 mod questions;

@@ -114,6 +114,12 @@ impl Opened {
         }
     }
 
+    /// The server knows it from others.
+    #[must_use]
+    pub fn is_session(&self) -> bool {
+        self.is_events() || self.way.id().is_some()
+    }
+
     /// All answers come on one stream (2024-11-05).
     #[must_use]
     pub fn is_events(&self) -> bool {
@@ -131,7 +137,7 @@ impl Opened {
     /// Begins to listen to what the server says unasked, and waits a little until that stands.
     pub async fn listen(&self, site: &Arc<Site>) -> Hearing {
         let Way::Http { id: Some(id), desk } = &self.way else {
-            return Hearing::Refused;
+            return Hearing::Unoffered;
         };
         let of = Of {
             site: Arc::clone(site),
@@ -142,16 +148,22 @@ impl Opened {
         };
         match self.begin_to_listen(of) {
             Some(settling) => settling.settle(&site.ears).await,
-            None => Hearing::Refused,
+            None => Hearing::Unoffered,
         }
     }
 
     fn begin_to_listen(&self, of: Of) -> Option<Settling> {
         let mut ear = self.ear.lock().unwrap_or_else(PoisonError::into_inner);
-        if ear.is_none() {
+        if ear.as_ref().is_none_or(Ear::is_lost) {
             *ear = Ear::open(of);
         }
         ear.as_ref().map(Ear::settling)
+    }
+
+    /// May the server have something to say unasked? Log messages come there too, at many servers.
+    #[must_use]
+    pub fn is_worth_hearing(&self, terms: &Terms) -> bool {
+        terms.invites_questions() || self.logs()
     }
 
     /// Nobody listens any more, and who did hears of it.
@@ -241,8 +253,7 @@ pub async fn open(
         Wire::Sse => open_events(site, terms, deadline).await?,
         Wire::StreamableHttp => open_http(site, terms, deadline).await?,
     };
-    // Log messages come there too, at many servers.
-    if terms.invites_questions() || opened.logs() {
+    if opened.is_worth_hearing(terms) {
         let _ = opened.listen(site).await;
     }
     Ok(opened)

@@ -29,6 +29,9 @@ use crate::gateway::port::Repeat;
 /// The clock of the call bounds an exchange; this only keeps a forgotten one from staying for ever.
 const LONGEST_EXCHANGE: Duration = Duration::from_secs(86_400);
 
+/// A stopping gateway, or a backend that is being removed, waits for this.
+const STOPPED_WITHIN: Duration = Duration::from_millis(500);
+
 /// How the request travels.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Route<'a> {
@@ -80,6 +83,7 @@ impl Call {
     /// Sends the request and listens until its answer.
     pub(super) async fn travel(&mut self, route: Route<'_>) -> Result<Answer, Broken> {
         let id = next_id();
+        self.sent = Some(id.clone());
         let seat = Seat {
             desk: route.desk(),
             id: &id,
@@ -215,14 +219,21 @@ impl Call {
         let Some(side) = route.side(&self.slot.site) else {
             return;
         };
-        let params = format!(
-            r#"{{"requestId":{},"reason":"the client is gone"}}"#,
-            id.to_raw()
-        );
-        side.tell(jsonrpc::write_notification(
-            method::NOTIFICATION_CANCELLED,
-            Some(&params),
-        ));
+        side.tell(cancelled(id));
+    }
+
+    /// The session may go on elsewhere: its server must not work on for nobody, nor answer to an id
+    /// that was ours.
+    pub(super) async fn tell_stopped(&self) {
+        let opened = self.sent_in.as_ref().and_then(|cell| cell.peek());
+        let (Some(id), Some(opened)) = (&self.sent, opened) else {
+            return;
+        };
+        let told = opened.side(&self.slot.site);
+        let told = told.send(cancelled(id), Instant::now() + STOPPED_WITHIN);
+        if let Err(error) = told.await {
+            tracing::debug!(backend = %self.slot.id, %error, "stopped call not cancelled");
+        }
     }
 
     /// Does the session answer? Anything but a refusal of the session counts as yes: neither an
@@ -234,6 +245,13 @@ impl Call {
         let asked = asked.await.map_err(|error| error.status());
         !matches!(asked, Err(Some(400 | 404)))
     }
+}
+
+/// That nobody waits for the answer to a request of ours any more.
+fn cancelled(id: &RequestId) -> Vec<u8> {
+    let id = id.to_raw();
+    let params = format!(r#"{{"requestId":{id},"reason":"the client is gone"}}"#);
+    jsonrpc::write_notification(method::NOTIFICATION_CANCELLED, Some(&params))
 }
 
 /// How long and how often sending is tried.

@@ -193,12 +193,11 @@ impl Reply {
         }
     }
 
-    /// The event after which the stream could be taken up, and how long to wait before, if the
-    /// server says.
-    pub fn goes_on_after(&self) -> Option<(&str, Option<Duration>)> {
+    /// The event after which the stream could be taken up, and how long to wait before.
+    pub fn goes_on_after(&self) -> Option<(&str, Duration)> {
         match &self.format {
             Format::Json { .. } => None,
-            Format::Events(decoder) => Some((decoder.last_id()?, decoder.retry())),
+            Format::Events(decoder) => Some((decoder.last_id()?, decoder.pause())),
         }
     }
 

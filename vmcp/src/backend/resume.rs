@@ -19,12 +19,6 @@ use super::side::SIDE_MESSAGE_WITHIN;
 use super::site::Site;
 use super::wire::{WireError, exchange_stream};
 
-/// Before a stream is taken up again, unless the server names a time.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// The longest pause, whatever the server says.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
 /// The head of a stream comes soon, whatever comes on it later.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
@@ -53,7 +47,6 @@ impl Resuming {
             Route::Stateless(version) => (version, None),
             Route::Session(opened) => (opened.version, opened.way.id().cloned()),
         };
-        let pause = pause.unwrap_or(PAUSE).min(LONGEST_PAUSE);
         let (after, site) = (Box::<str>::from(after), Arc::clone(site));
         let opening = Box::pin(async move {
             sleep(pause).await;

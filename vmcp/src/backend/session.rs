@@ -154,7 +154,7 @@ impl Cell {
             .opened
             .get_or_try_init(|| open(site, dialect, &self.terms, deadline))
             .await?;
-        if self.unheard.swap(false, Ordering::Relaxed) && self.terms.invites_questions() {
+        if self.unheard.swap(false, Ordering::Relaxed) && opened.is_worth_hearing(&self.terms) {
             let _ = opened.listen(site).await;
         }
         // Both sides set their flag before they look at the other's, so one of them ends it.

@@ -20,7 +20,7 @@ use super::announce::Announcer;
 use super::bulkhead::Bulkhead;
 use super::handed::Past;
 use super::pool::Pool;
-use super::session::{Cell, Terms};
+use super::session::{Cell, Opened, Terms};
 use super::site::Site;
 use super::told::Told;
 use crate::gateway::port::{HandedSession, SessionScope, Target};
@@ -56,7 +56,24 @@ pub struct Slot {
     pub told: Told,
     announcer: Announcer,
     clients: Mutex<HashMap<Arc<str>, Arc<Cell>>>,
-    leases: Mutex<Vec<(Arc<Cell>, Instant)>>,
+    leases: Mutex<Vec<Lease>>,
+}
+
+/// An exclusive session that waits for the next call of the like.
+#[derive(Debug)]
+struct Lease {
+    cell: Arc<Cell>,
+    principal: Option<Arc<str>>,
+    since: Instant,
+}
+
+impl Lease {
+    /// Not where the server spoke while nobody had the session: what it says in the next call may
+    /// be meant for the last client.
+    fn is_usable(&self) -> bool {
+        let spoke = |opened: &Opened| opened.desk().spoke_to_nobody();
+        self.cell.is_usable() && !self.cell.peek().is_some_and(spoke)
+    }
 }
 
 /// What becomes of the calls under way when a slot is closed.
@@ -72,6 +89,8 @@ pub enum Running {
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     pub scope: &'a SessionScope,
+    /// A lease of another principal's is never used, idle or not (T12).
+    pub principal: Option<&'a Arc<str>>,
     pub terms: &'a Terms,
     /// Raw JSON string. A lease that was told another level is somebody else's.
     pub level: Option<&'a Arc<str>>,
@@ -123,15 +142,17 @@ impl Slot {
     /// The lease that was used last, of those that are like what is wanted.
     fn idle_lease(&self, wanted: Wanted<'_>) -> Option<Arc<Cell>> {
         let mut leases = guard(&self.leases);
-        leases.retain(|(cell, _)| cell.is_usable());
         let fits = |level: Option<&Arc<str>>| {
-            leases.iter().rposition(|(cell, _)| {
-                let told = cell.peek().and_then(super::session::Opened::level);
-                cell.terms == *wanted.terms && told.as_ref() == level
+            leases.iter().rposition(|lease| {
+                let told = lease.cell.peek().and_then(Opened::level);
+                lease.is_usable()
+                    && lease.principal.as_ref() == wanted.principal
+                    && lease.cell.terms == *wanted.terms
+                    && told.as_ref() == level
             })
         };
         let at = fits(wanted.level).or_else(|| wanted.level.and_then(|_| fits(None)))?;
-        Some(leases.remove(at).0)
+        Some(leases.remove(at).cell)
     }
 
     /// A session in place of one that the backend forgot. Calls of the same client that noticed at
@@ -155,12 +176,17 @@ impl Slot {
     /// Gives a lease back after a call that ended well. One that did not is to be ended instead: a
     /// call may still run in it.
     #[must_use]
-    pub fn return_lease(&self, cell: Arc<Cell>) -> Option<Arc<Cell>> {
+    pub fn return_lease(&self, cell: Arc<Cell>, principal: Option<&Arc<str>>) -> Option<Arc<Cell>> {
+        let lease = Lease {
+            cell,
+            principal: principal.map(Arc::clone),
+            since: Instant::now(),
+        };
         let mut leases = guard(&self.leases);
-        if self.stop.is_cancelled() || leases.len() >= IDLE_LEASES || !cell.is_usable() {
-            return Some(cell);
+        if self.stop.is_cancelled() || leases.len() >= IDLE_LEASES || !lease.is_usable() {
+            return Some(lease.cell);
         }
-        leases.push((cell, Instant::now()));
+        leases.push(lease);
         None
     }
 
@@ -219,7 +245,7 @@ impl Slot {
         let clients: Vec<_> = guard(&self.clients).drain().map(|(_, cell)| cell).collect();
         let leases: Vec<_> = guard(&self.leases)
             .drain(..)
-            .map(|(cell, _)| cell)
+            .map(|lease| lease.cell)
             .collect();
         let cells = clients.iter().chain(&leases);
         join_all(cells.map(|cell| cell.end(&self.site))).await;
@@ -234,12 +260,12 @@ impl Slot {
         let stale: Vec<_> = {
             let mut leases = guard(&self.leases);
             leases
-                .extract_if(.., |(cell, since)| {
-                    since.elapsed() >= LEASE_IDLE || !cell.is_usable()
+                .extract_if(.., |lease| {
+                    lease.since.elapsed() >= LEASE_IDLE || !lease.is_usable()
                 })
                 .collect()
         };
-        join_all(stale.iter().map(|(cell, _)| cell.end(&self.site))).await;
+        join_all(stale.iter().map(|lease| lease.cell.end(&self.site))).await;
     }
 }
 

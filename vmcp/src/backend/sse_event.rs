@@ -9,6 +9,8 @@ use bytes::BytesMut;
 
 use vmcp_core::limits::SSE_EVENT;
 
+use super::pause;
+
 /// One dispatched event. Lines of `data` are joined by a line feed, as the standard says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -38,6 +40,8 @@ pub struct Decoder {
     has_data: bool,
     last_id: Option<Box<str>>,
     retry: Option<Duration>,
+    /// Streams before this one, in a row and up to the last message, that brought none.
+    barren: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +95,7 @@ impl Decoder {
         Self {
             last_id: self.last_id,
             retry: self.retry,
+            barren: self.barren.saturating_add(1),
             ..Self::default()
         }
     }
@@ -99,6 +104,12 @@ impl Decoder {
     #[must_use]
     pub fn retry(&self) -> Option<Duration> {
         self.retry
+    }
+
+    /// How long to wait before the stream is taken up again.
+    #[must_use]
+    pub fn pause(&self) -> Duration {
+        pause::before_next(self.retry, self.barren)
     }
 
     fn take_line(&mut self) -> Option<BytesMut> {
@@ -179,6 +190,9 @@ impl Decoder {
             return Ok(None);
         }
         let data = String::from_utf8(data).map_err(|_| SseError::NotUtf8)?;
+        if !data.is_empty() {
+            self.barren = 0;
+        }
         let name = if name.is_empty() {
             "message".into()
         } else {

@@ -111,6 +111,7 @@ async fn legacy(
         SessionScope::Client(_) => {
             let cell = slot.session(Wanted {
                 scope: &wanted.scope,
+                principal: None,
                 terms: &terms,
                 level: None,
             });
@@ -145,10 +146,21 @@ async fn legacy(
 }
 
 async fn stand(slot: &Slot, opened: &Opened) -> Result<Inbox, UpstreamError> {
-    if !opened.is_events() && opened.listen(&slot.site).await == Hearing::Refused {
-        return Err(none_offered());
+    let hearing = if opened.is_events() {
+        Hearing::Open
+    } else {
+        opened.listen(&slot.site).await
+    };
+    match hearing {
+        Hearing::Unoffered => Err(none_offered()),
+        Hearing::Lost => Err(wire(
+            slot,
+            &WireError::Lost("the server does not know the session".to_owned()),
+        )),
+        Hearing::Opening | Hearing::Open | Hearing::Broken => {
+            opened.desk().stand().map_err(|error| wire(slot, &error))
+        }
     }
-    opened.desk().stand().map_err(|error| wire(slot, &error))
 }
 
 /// What is refused is left out; a session in which nothing is subscribed to is no use.

@@ -1,10 +1,9 @@
 //! What a backend says about its own lists, for as long as it says it (R4.11).
 //!
-//! Owns the one watch stream of a backend in this process: a GET with a session of its own where
-//! the server is legacy, `subscriptions/listen` where it is modern, the stream itself where it is
-//! one of 2024-11-05. Only for servers that announce
-//! changes; never for health, and never a reason for a verdict: when it ends, lists are read once a
-//! minute as before.
+//! Owns the one watch stream of a backend in this process: the stream of a session of its own where
+//! the server is legacy (its only one: servers refuse a second GET), `subscriptions/listen` where it
+//! is modern. Only for servers that announce changes; never for health, and never a reason for a
+//! verdict: when it ends, lists are read once a minute as before.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,20 +12,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use vmcp_core::health::{Dialect, SessionMode, Wire};
+use vmcp_core::health::{Dialect, SessionMode};
 use vmcp_core::jsonrpc;
 use vmcp_core::mcp::{Era, ProtocolVersion, meta, method};
 
 use super::conversation::{MODERN_CAPABILITIES, client_info};
+use super::ear::Hearing;
 use super::link::Link;
 use super::message::{self, Inbound};
 use super::outgoing::{self, Voice};
-use super::reply::chunk;
 use super::session::{Cell, OpenError, Terms};
 use super::site::Site;
-use super::sse_event::Decoder;
 use super::tls::Trust;
-use super::wire::{WireError, exchange, exchange_stream, next_id, within};
+use super::wire::{Refusal, WireError, exchange, next_id};
 use crate::snapshot::Endpoint;
 
 /// Until the stream stands. Not cut short by a removal, so that no session is left behind (T7).
@@ -84,108 +82,70 @@ pub async fn follow(
     changed: OnChange,
     cancel: CancellationToken,
 ) -> Ended {
-    let tls = Trust::Machine;
     let ended = match dialect.era {
-        Era::Modern => modern(&endpoint, &tls, dialect.version, &changed, &cancel).await,
+        Era::Modern => modern(&endpoint, dialect.version, &changed, &cancel).await,
         Era::Legacy => {
             let site = Site::new(&endpoint);
             let session = Cell::new(&Terms::new(None, ProtocolVersion::LATEST_LEGACY));
-            let ended = match dialect.wire {
-                Wire::StreamableHttp => legacy(&site, &session, dialect, &changed, &cancel).await,
-                Wire::Sse => events(&site, &session, dialect, &changed, &cancel).await,
-            };
+            let ended = legacy(&site, &session, dialect, &changed, &cancel).await;
             session.end(&site).await;
             ended
         }
     };
-    let Err(error) = ended else {
-        return Ended::Broken;
-    };
-    tracing::debug!(%error, "watch stream ended");
-    match error.status() {
-        Some(status) if is_final(status) => Ended::Refused,
-        _ => Ended::Broken,
+    ended.unwrap_or_else(|error| {
+        tracing::debug!(%error, "watch stream ended");
+        match error {
+            WireError::Refused(refusal) if is_final(&refusal) => Ended::Refused,
+            _ => Ended::Broken,
+        }
+    })
+}
+
+/// Will the next stream be refused as well? An error of the protocol itself says so, at a modern
+/// server; anything else may be the moment's (R2.3).
+fn is_final(refusal: &Refusal) -> bool {
+    match refusal.status {
+        405 | 501 => true,
+        400 | 404 => refusal.rpc_error().is_some(),
+        _ => false,
     }
 }
 
-/// Will the next stream be refused as well? Not where the server is merely busy.
-const fn is_final(status: u16) -> bool {
-    matches!(status, 400..=499) && !matches!(status, 408 | 425 | 429)
-}
-
+/// In a session of its own; the stream of it is held as that of any session.
 async fn legacy(
     site: &Arc<Site>,
     session: &Cell,
     dialect: Dialect,
     changed: &OnChange,
     cancel: &CancellationToken,
-) -> Result<(), WireError> {
-    let deadline = Instant::now() + OPEN_WITHIN;
-    let opened = match session.get(site, dialect, deadline).await {
-        Ok(opened) => opened,
-        Err(OpenError::Wire(error)) => return Err(error),
-        Err(OpenError::Outcome(_) | OpenError::Ended) => return Ok(()),
-    };
-    let Some(id) = opened.way.id() else {
-        return Ok(());
-    };
-    let voice = Voice::Legacy {
-        version: opened.version,
-        session: Some(id),
-    };
-    let (mut link, _) = Link::dial(&site.endpoint, &site.tls, deadline).await?;
-    let request = outgoing::listen(&site.endpoint, voice, None)?;
-    let mut body = exchange_stream(&mut link, request, deadline).await?;
-    let mut decoder = Decoder::default();
-    let mut teller = Teller::new(changed);
-    loop {
-        let next = within(Instant::now() + SILENCE, chunk(&mut body));
-        let bytes = tokio::select! {
-            () = cancel.cancelled() => return Ok(()),
-            () = teller.due() => {
-                teller.tell();
-                continue;
-            }
-            bytes = next => bytes??,
-        };
-        let Some(bytes) = bytes else { return Ok(()) };
-        decoder.push(&bytes)?;
-        while let Some(event) = decoder.next_event()? {
-            message::in_event(&event)?
-                .iter()
-                .for_each(|inbound| hear(inbound, &mut teller));
-        }
-    }
-}
-
-/// The stream of 2024-11-05 carries everything; the news of it is gathered by its reader.
-async fn events(
-    site: &Arc<Site>,
-    session: &Cell,
-    dialect: Dialect,
-    changed: &OnChange,
-    cancel: &CancellationToken,
-) -> Result<(), WireError> {
+) -> Result<Ended, WireError> {
     let opened = match session
         .get(site, dialect, Instant::now() + OPEN_WITHIN)
         .await
     {
         Ok(opened) => opened,
         Err(OpenError::Wire(error)) => return Err(error),
-        Err(OpenError::Outcome(_) | OpenError::Ended) => return Ok(()),
+        Err(OpenError::Outcome(_) | OpenError::Ended) => return Ok(Ended::Broken),
     };
     let mut inbox = opened.desk().stand()?;
+    if !opened.is_events() {
+        match opened.listen(site).await {
+            Hearing::Unoffered => return Ok(Ended::Refused),
+            Hearing::Broken | Hearing::Lost => return Ok(Ended::Broken),
+            Hearing::Opening | Hearing::Open => {}
+        }
+    }
     let mut teller = Teller::new(changed);
     loop {
         tokio::select! {
-            () = cancel.cancelled() => return Ok(()),
+            () = cancel.cancelled() => return Ok(Ended::Broken),
             () = teller.due() => teller.tell(),
             () = site.news.heard() => teller.hear(),
             said = inbox.recv() => match said {
                 // Nothing that is said to a session concerns a watcher.
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error),
-                None => return Ok(()),
+                None => return Ok(Ended::Broken),
             },
         }
     }
@@ -193,13 +153,12 @@ async fn events(
 
 async fn modern(
     endpoint: &Arc<Endpoint>,
-    tls: &Trust,
     version: ProtocolVersion,
     changed: &OnChange,
     cancel: &CancellationToken,
-) -> Result<(), WireError> {
+) -> Result<Ended, WireError> {
     let deadline = Instant::now() + OPEN_WITHIN;
-    let (mut link, _) = Link::dial(endpoint, tls, deadline).await?;
+    let (mut link, _) = Link::dial(endpoint, &Trust::Machine, deadline).await?;
     let id = next_id();
     let listen = method::SUBSCRIPTIONS_LISTEN;
     let params = meta::modern_params(
@@ -219,7 +178,7 @@ async fn modern(
     let mut teller = Teller::new(changed);
     loop {
         let inbound = tokio::select! {
-            () = cancel.cancelled() => return Ok(()),
+            () = cancel.cancelled() => return Ok(Ended::Broken),
             () = teller.due() => {
                 teller.tell();
                 continue;
@@ -227,7 +186,7 @@ async fn modern(
             inbound = reply.next(Instant::now() + SILENCE) => inbound?,
         };
         if matches!(inbound, Inbound::Response { .. }) {
-            return Ok(());
+            return Ok(Ended::Broken);
         }
         hear(&inbound, &mut teller);
     }

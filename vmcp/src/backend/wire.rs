@@ -4,11 +4,13 @@
 //! the ids of our requests. Judges nothing: what an error means for a backend's health stands in
 //! `verdict`, what it means for a caller in `call`. Follows no redirect.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -119,12 +121,31 @@ impl From<http::Error> for WireError {
     }
 }
 
+/// Some servers read ids as signed numbers of 32 bits.
+const IDS: u64 = i32::MAX as u64;
+
 /// An id that no other request of this process has. A string would do as well; some servers only
-/// echo numbers.
+/// echo numbers. Begins somewhere: a session that another replica hands over has used the ids of
+/// that one already.
 #[must_use]
 pub fn next_id() -> RequestId {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    RequestId::Number(NEXT.fetch_add(1, Ordering::Relaxed).to_string().into())
+    static BEGIN: LazyLock<u64> = LazyLock::new(somewhere);
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let id = nth_id(*BEGIN, NEXT.fetch_add(1, Ordering::Relaxed));
+    RequestId::Number(id.to_string().into())
+}
+
+fn nth_id(begin: u64, n: u64) -> u64 {
+    begin.wrapping_add(n) % IDS + 1
+}
+
+/// Without randomness ids begin at one, as if there had been no other replica.
+fn somewhere() -> u64 {
+    let mut bytes = [0; 4];
+    match SystemRandom::new().fill(&mut bytes) {
+        Ok(()) => u32::from_le_bytes(bytes).into(),
+        Err(_unspecified) => 0,
+    }
 }
 
 /// Sends a message that wants the answer `expects`, and reads the head of the reply.
@@ -175,4 +196,21 @@ pub async fn within<F: Future>(deadline: Instant, future: F) -> Result<F::Output
     timeout_at(deadline, future)
         .await
         .map_err(|_elapsed| WireError::Timeout(allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Never zero, never beyond 32 bits, and none twice within the life of a session.
+    #[test]
+    fn ids_are_small_numbers_wherever_they_begin() {
+        for begin in [0, 1, IDS - 2, IDS - 1, IDS, u64::from(u32::MAX)] {
+            let ids: Vec<_> = (0..5).map(|n| nth_id(begin, n)).collect();
+
+            assert!(ids.iter().all(|id| (1..=IDS).contains(id)), "{ids:?}");
+            let next = |pair: &[u64]| pair[1] == pair[0] + 1 || pair == [IDS, 1];
+            assert!(ids.windows(2).all(next), "{ids:?}");
+        }
+    }
 }

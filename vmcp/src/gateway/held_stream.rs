@@ -6,7 +6,7 @@
 //! connection in between dies.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use vmcp_core::limits;
 use vmcp_core::mcp::{Era, ProtocolVersion, method};
 
 use super::failure::{no_longer_there, target};
+use super::live::Live;
 use super::port::{
     BackendPort, Repeat, SessionScope, Target, UpstreamError, UpstreamEvent, UpstreamEvents,
     UpstreamListen, UpstreamRequest,
@@ -33,7 +34,25 @@ pub(super) struct Ear {
     pub capabilities: Option<Arc<str>>,
     pub info: Option<Arc<str>>,
     pub version: ProtocolVersion,
-    pub log_level: Option<Arc<str>>,
+    pub level: Level,
+}
+
+/// The log level that a listener asked for, a raw JSON string.
+#[derive(Clone, Debug)]
+pub(super) enum Level {
+    /// With its request.
+    Asked(Option<Arc<str>>),
+    /// In its session, where it may change at any time.
+    Of(Weak<Live>),
+}
+
+impl Level {
+    fn now(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Asked(level) => level.clone(),
+            Self::Of(live) => live.upgrade()?.log_level(),
+        }
+    }
 }
 
 /// What is wanted of a stream. Dropping its sender ends the stream.
@@ -111,7 +130,7 @@ pub(super) async fn open(
         client_capabilities: ear.capabilities.clone(),
         client_info: ear.info.clone(),
         client_version: ear.version,
-        log_level: ear.log_level.clone(),
+        log_level: ear.level.now(),
         deadline: Instant::now() + limits::SUBSCRIBE,
     };
     // The port has the deadline too; this one bounds a port that forgot it.
@@ -280,7 +299,7 @@ impl HeldStream {
                 client_capabilities: self.ear.capabilities.clone(),
                 client_info: self.ear.info.clone(),
                 client_version: self.ear.version,
-                log_level: self.ear.log_level.clone(),
+                log_level: self.ear.level.now(),
                 param_headers: Vec::new(),
                 repeat: Repeat::Freely,
                 principal: None,

@@ -21,7 +21,7 @@ use vmcp_core::mcp::method;
 
 use super::Gateway;
 use super::forward::Forward;
-use super::held_stream::{Before, Ear, HeldStream, State, Wish};
+use super::held_stream::{Before, Ear, HeldStream, Level, State, Wish};
 use super::legacy::declared;
 use super::live::Live;
 use super::message::{EndpointPath, Messages};
@@ -258,13 +258,13 @@ impl Gateway {
 }
 
 /// As the calls of this session present themselves: the upstream session is the same.
-fn ear(live: &Live) -> Ear {
+fn ear(live: &Arc<Live>) -> Ear {
     Ear {
         scope: SessionScope::Client(Arc::clone(&live.id)),
         capabilities: declared(live),
         info: live.claims.client_info_raw.as_deref().map(Arc::from),
         version: live.claims.protocol_version,
-        log_level: live.log_level(),
+        level: Level::Of(Arc::downgrade(live)),
     }
 }
 

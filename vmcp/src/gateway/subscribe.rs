@@ -24,7 +24,7 @@ use super::Gateway;
 use super::aim::{self, invalid};
 use super::failure::{error_code, target, to_rpc};
 use super::forward::{Caller, Forward};
-use super::held_stream::{self, Before, Ear, HeldStream, State, Stood, Wish};
+use super::held_stream::{self, Before, Ear, HeldStream, Level, State, Stood, Wish};
 use super::live::Live;
 use super::message::Answer;
 use super::port::EVENT_BUFFER;
@@ -221,7 +221,7 @@ fn ear(caller: &Caller) -> Ear {
         capabilities: caller.capabilities.clone(),
         info: caller.info.clone(),
         version: caller.version,
-        log_level: caller.log_level.clone(),
+        level: Level::Asked(caller.log_level.clone()),
     }
 }
 
