@@ -221,7 +221,12 @@ impl Peers {
 
     /// One request by the Inspector's command line; its exit code is 5 for a result that
     /// `isError`, which is a result all the same.
-    async fn inspector(&self, client: Client, url: &str, words: &[&str]) -> Result<Value> {
+    pub(super) async fn inspector(
+        &self,
+        client: Client,
+        url: &str,
+        words: &[&str],
+    ) -> Result<Value> {
         let home = tempfile::tempdir().context("a folder for the Inspector's own files")?;
         let output = self
             .node(self.npm_bin("mcp-inspector"))
@@ -251,7 +256,7 @@ impl Peers {
     }
 }
 
-fn pair((name, value): (&String, &Value)) -> String {
+pub(super) fn pair((name, value): (&String, &Value)) -> String {
     match value {
         Value::String(text) => format!("{name}={text}"),
         other => format!("{name}={other}"),

@@ -5,6 +5,12 @@
 //! own part of them, `tests/peers/scripts`, only drives their libraries.
 
 mod client;
+mod features;
+#[expect(
+    deprecated,
+    reason = "logging, sampling and roots are deprecated, and served until they are removed"
+)]
+mod rmcp;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +22,7 @@ use anyhow::{Context, Result, ensure};
 use crate::process::Launch;
 
 pub use client::{Client, ClientReport};
+pub use features::{Plan, Tester, Verdicts};
 pub use server::{PeerServer, Server, Transport};
 
 static FOLDER: OnceLock<PathBuf> = OnceLock::new();
