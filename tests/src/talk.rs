@@ -168,11 +168,10 @@ impl Talk {
 /// No connection, or no answer.
 pub async fn modern(address: SocketAddr, mut params: Value, able: &Value) -> Result<Answer> {
     let name = params["name"].as_str().unwrap_or_default().to_owned();
-    params["_meta"] = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": able,
-        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
-    });
+    let meta = &mut params["_meta"];
+    meta["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+    meta["io.modelcontextprotocol/clientCapabilities"] = able.clone();
+    meta["io.modelcontextprotocol/clientInfo"] = json!({ "name": "test", "version": "1" });
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
     let request = Request::post("/mcp")
         .header("host", address.to_string())

@@ -53,6 +53,10 @@ const PLAIN: &[(&str, &str)] = &[
     ),
     ("test_elicitation_url", "Sends the user to a web page"),
     ("test_streaming_elicitation", "Asks while it streams"),
+    (
+        "test_progress_after_question",
+        "Asks, and then reports its progress",
+    ),
     ("test_input_required_result_elicitation", "Asks for a name"),
     ("test_input_required_result_sampling", "Asks the model"),
     ("test_input_required_result_list_roots", "Asks for roots"),

@@ -167,7 +167,12 @@ impl ServerHandler for Handler {
             state: request.request_state,
         };
         match ask(asked, &context).await? {
-            Outcome::Done(result) => done(result),
+            Outcome::Done(result) => {
+                if tool == "test_progress_after_question" {
+                    progress::report_all(&context).await;
+                }
+                done(result)
+            }
             Outcome::InputRequired(result) => Ok(CallToolResponse::InputRequired(result)),
             Outcome::Unknown => Err(ErrorData::invalid_params(
                 format!("Unknown tool: {tool}"),

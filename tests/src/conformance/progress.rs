@@ -24,12 +24,7 @@ pub async fn run(
     chatty: Chatty,
 ) -> Option<Value> {
     match tool {
-        "test_tool_with_progress" => {
-            for done in [0.0, 50.0, 100.0] {
-                report(context, done).await;
-                sleep(PAUSE).await;
-            }
-        }
+        "test_tool_with_progress" => report_all(context).await,
         "test_tool_with_logging" => {
             for line in [
                 "Tool execution started",
@@ -52,6 +47,14 @@ pub async fn run(
 pub enum Chatty {
     Yes,
     No,
+}
+
+/// Three steps, if the caller wants to hear of them.
+pub async fn report_all(context: &RequestContext<RoleServer>) {
+    for done in [0.0, 50.0, 100.0] {
+        report(context, done).await;
+        sleep(PAUSE).await;
+    }
 }
 
 async fn report(context: &RequestContext<RoleServer>, done: f64) {

@@ -51,7 +51,9 @@ pub fn step(name: &str, call: &Call) -> Option<Step> {
         "test_elicitation_sep1034_defaults" => form(call, "Please review", defaults()),
         "test_elicitation_sep1330_enums" => form(call, "Please choose", enums()),
         "test_elicitation_url" => url(call),
-        "test_streaming_elicitation" | "test_input_required_result_elicitation" => greeting(call),
+        "test_streaming_elicitation"
+        | "test_progress_after_question"
+        | "test_input_required_result_elicitation" => greeting(call),
         "test_input_required_result_sampling" => capital(call),
         "test_list_roots" | "test_input_required_result_list_roots" => roots(call),
         "test_input_required_result_request_state"

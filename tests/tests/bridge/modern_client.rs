@@ -3,10 +3,13 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use vmcp_tests::backend::{Backend, Behaviour, Script, Tool};
+use vmcp_tests::conformance::Era;
+use vmcp_tests::conformance::suite::Server;
 use vmcp_tests::eventually::eventually;
 use vmcp_tests::process::Signal;
-use vmcp_tests::stack::SOON;
+use vmcp_tests::stack::{Local, SOON};
 
+use crate::client;
 use crate::kit::{ANSWERS, KINDS, able, asked, asking, call, gateway, got, needing, received};
 
 fn first(tool: &str) -> Value {
@@ -45,6 +48,38 @@ async fn a_question_of_a_legacy_backend_becomes_a_request_for_input() -> Result<
     }
     let calls = backend.requests("tools/call").len();
     ensure!(calls == KINDS.len(), "{calls} calls");
+    Ok(())
+}
+
+/// A client knows progress by the token of its newest request: the retry's, not the first one's.
+/// A retry that wants to hear of none hears of none.
+#[tokio::test]
+async fn progress_after_an_answer_bears_the_token_of_the_retry() -> Result<()> {
+    let server = Server::start(Era::Legacy).await?;
+    let local = Local::start(&[("s", server.url.clone())], json!({})).await?;
+    local.until_phase("Ready", SOON).await?;
+    let tool = "test_progress_after_question";
+
+    for (token, heard) in [(Some("second"), 3), (None, 0)] {
+        let mut params = first(tool);
+        params["_meta"] = json!({ "progressToken": "first" });
+        let (key, _, state) = asked(&call(&local, &able(), params).await?)?;
+
+        let answer = json!({ "action": "accept", "content": { "name": "Ann" } });
+        let mut params = retry(tool, &state, &json!({ key: answer }));
+        if let Some(token) = token {
+            params["_meta"] = json!({ "progressToken": token });
+        }
+        let end = client::modern(local.gateway.listen, params, &able()).await?;
+
+        let text = end.text();
+        ensure!(text.contains("Hello, Ann!"), "{text}");
+        ensure!(
+            text.matches(r#""progressToken":"second""#).count() == heard,
+            "{text}"
+        );
+        ensure!(!text.contains("first"), "{text}");
+    }
     Ok(())
 }
 

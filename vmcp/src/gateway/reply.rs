@@ -200,7 +200,8 @@ impl Reply {
             loop {
                 match reply.next(None).await {
                     Next::Event(Ok(UpstreamEvent::Notification(raw))) => {
-                        if reply.passes(&raw) {
+                        let told = reply.passes(&raw).then(|| reply.retold(raw));
+                        if let Some(raw) = told.flatten() {
                             return Some((message(&raw).into(), Some(reply)));
                         }
                     }

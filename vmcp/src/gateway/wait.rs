@@ -5,12 +5,14 @@
 //! anybody. Those are refused upstream at once and the call goes on: what it has done so far is
 //! not undone by breaking it off.
 
+use std::sync::Arc;
+
 use vmcp_core::bridge::{
     BridgeReason, Input, InputRequest, bridge_error, may_ask, missing_capability, refusal,
     write_input_required,
 };
 use vmcp_core::limits;
-use vmcp_core::mcp::method;
+use vmcp_core::mcp::{Era, method, progress};
 
 use super::park::{ParkError, ParkedCall, Question};
 use super::port::{ServerRequest, UpstreamEvent};
@@ -76,6 +78,19 @@ impl Reply {
                 None
             }
         }
+    }
+
+    /// A notification as the client knows it. A call that was taken up goes on under the progress
+    /// token of the request that took it up. `None`: that one wants to hear of no progress.
+    pub(super) fn retold(&self, notification: Arc<str>) -> Option<Arc<str>> {
+        let cell = (self.forward.caller.era, self.forward.backend_era);
+        let taken_up = self.round > 0 && cell == (Era::Modern, Era::Legacy);
+        if !taken_up || progress::token_of(&notification).is_none() {
+            return Some(notification);
+        }
+        let wanted = self.forward.upstream.params.as_deref();
+        let token = wanted.and_then(progress::wanted)?;
+        progress::given_back(&notification, token).map(Into::into)
     }
 
     fn admit(&self, asked: ServerRequest, questions: &mut Vec<Question>) {
