@@ -5,6 +5,7 @@
 //! is absent from its verdicts.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -57,6 +58,54 @@ impl Tester {
         Self::McpRemote,
     ];
 
+    /// What it is called, whatever the era.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InspectorLegacy | Self::InspectorModern => "Inspector",
+            Self::TsV1 => "TypeScript SDK 1",
+            Self::TsV2Legacy | Self::TsV2Modern => "TypeScript SDK 2",
+            Self::Py1 => "Python SDK 1",
+            Self::Py2Legacy | Self::Py2Modern => "Python SDK 2",
+            Self::FastMcp4Legacy | Self::FastMcp4Modern => "FastMCP 4",
+            Self::RmcpLegacy | Self::RmcpModern => "rmcp",
+            Self::McpRemote => "mcp-remote",
+        }
+    }
+
+    /// The version that the lock files name.
+    ///
+    /// # Errors
+    /// They name none.
+    pub fn version(self) -> Result<String> {
+        let (file, line) = match self {
+            Self::InspectorLegacy | Self::InspectorModern => (
+                "peers/npm/package.json",
+                "\"@modelcontextprotocol/inspector\":",
+            ),
+            Self::TsV1 => ("peers/npm/package.json", "\"@modelcontextprotocol/sdk\":"),
+            Self::TsV2Legacy | Self::TsV2Modern => (
+                "peers/npm/package.json",
+                "\"@modelcontextprotocol/client\":",
+            ),
+            Self::McpRemote => ("peers/npm/package.json", "\"mcp-remote\":"),
+            Self::Py1 => ("peers/py1/requirements.txt", "mcp=="),
+            Self::Py2Legacy | Self::Py2Modern => ("peers/py2/requirements.txt", "mcp=="),
+            Self::FastMcp4Legacy | Self::FastMcp4Modern => {
+                ("peers/py2/requirements.txt", "fastmcp==")
+            }
+            Self::RmcpLegacy | Self::RmcpModern => ("../Cargo.toml", "rmcp = { version ="),
+        };
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let text = std::fs::read_to_string(&path).context("a lock file")?;
+        let mut lines = text.lines().map(str::trim);
+        let rest = lines.find_map(|one| one.strip_prefix(line));
+        let rest = rest.with_context(|| format!("{file} pins no {line}"))?;
+        let is_part = |c: &char| c.is_ascii_digit() || *c == '.';
+        let digits = rest.chars().skip_while(|c| !c.is_ascii_digit());
+        Ok(digits.take_while(is_part).collect())
+    }
+
     /// The Inspector's command line makes one request per run and answers no questions.
     #[must_use]
     pub fn tries(self, feature: &str) -> bool {
@@ -76,7 +125,8 @@ impl Tester {
         )
     }
 
-    fn mode(self) -> &'static str {
+    #[must_use]
+    pub fn mode(self) -> &'static str {
         if self.is_modern() { "modern" } else { "legacy" }
     }
 }

@@ -35,6 +35,14 @@ pub enum Server {
     /// mcp-server-time and mcp-server-git behind one stdio bridge; the URL is that of time, git is
     /// at [`PeerServer::at`] `/servers/git/mcp`.
     TimeAndGit,
+    /// TypeScript server 2, 2026-07-28 alone, whose tools ask their client.
+    FeaturesTs2,
+    /// The same on FastMCP 1.30: the handshake, with sessions.
+    FeaturesPy1,
+    /// The same on Python SDK 2: both eras.
+    FeaturesPy2,
+    /// The same on FastMCP 4: both eras, but asks in the legacy one alone.
+    FeaturesFastMcp4,
 }
 
 /// What the server speaks.
@@ -187,6 +195,18 @@ impl Peers {
                 .py1_script("server_py1_stateless.py")
                 .env("PORT", number),
             Server::SsePy1 => self.py1_script("server_py1_sse.py").env("PORT", number),
+            Server::FeaturesTs2 => self
+                .node(self.script("server-features-ts.mjs"))
+                .env("PORT", number),
+            Server::FeaturesPy1 => self
+                .py1_script("server_features_py1.py")
+                .env("PORT", number),
+            Server::FeaturesPy2 => self
+                .py2_script("server_features_py2.py")
+                .env("PORT", number),
+            Server::FeaturesFastMcp4 => self
+                .py2_script("server_features_fastmcp.py")
+                .env("PORT", number),
             Server::SupergatewayStateless => {
                 let node = self.folder.join("npm/node_modules/node/bin/node");
                 let child = format!("{} {} stdio", node.display(), everything.display());
@@ -215,6 +235,10 @@ impl Peers {
 
     fn py1_script(&self, name: &str) -> Launch {
         Launch::new(self.python("py1", "python")).arg(self.script(name))
+    }
+
+    fn py2_script(&self, name: &str) -> Launch {
+        Launch::new(self.python("py2", "python")).arg(self.script(name))
     }
 }
 
