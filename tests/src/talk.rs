@@ -96,7 +96,15 @@ impl Client {
     /// It is refused.
     pub async fn begin_call(&self, id: u64, tool: &str) -> Result<Talk> {
         let params = json!({ "name": tool, "arguments": {} });
-        let body = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
+        self.ask(id, "tools/call", &params).await
+    }
+
+    /// Begins a request.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn ask(&self, id: u64, method: &str, params: &Value) -> Result<Talk> {
+        let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         let request = self.request(body.to_string())?;
         Ok(Talk {
             listener: http::stream(self.address, request).await?,
@@ -166,20 +174,69 @@ impl Talk {
 ///
 /// # Errors
 /// No connection, or no answer.
-pub async fn modern(address: SocketAddr, mut params: Value, able: &Value) -> Result<Answer> {
-    let name = params["name"].as_str().unwrap_or_default().to_owned();
+pub async fn modern(address: SocketAddr, params: Value, able: &Value) -> Result<Answer> {
+    modern_request(address, ("tools/call", params), able).await
+}
+
+/// Any request of a modern client that declares these capabilities.
+///
+/// # Errors
+/// No connection, or no answer.
+pub async fn modern_request(
+    address: SocketAddr,
+    asked: (&str, Value),
+    able: &Value,
+) -> Result<Answer> {
+    http::send(address, built(address, asked, able)?).await
+}
+
+/// The same, for an answer that never ends.
+///
+/// # Errors
+/// No connection, or no answer.
+pub async fn modern_listen(
+    address: SocketAddr,
+    asked: (&str, Value),
+    able: &Value,
+) -> Result<Listener> {
+    http::stream(address, built(address, asked, able)?).await
+}
+
+fn built(
+    address: SocketAddr,
+    (method, mut params): (&str, Value),
+    able: &Value,
+) -> Result<Request<Full<Bytes>>> {
+    let mut named = ["name", "uri", "taskId"].into_iter();
+    let name = named.find_map(|key| params[key].as_str().map(str::to_owned));
     let meta = &mut params["_meta"];
     meta["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
     meta["io.modelcontextprotocol/clientCapabilities"] = able.clone();
     meta["io.modelcontextprotocol/clientInfo"] = json!({ "name": "test", "version": "1" });
-    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
-    let request = Request::post("/mcp")
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+    let mut builder = Request::post("/mcp")
         .header("host", address.to_string())
         .header("content-type", "application/json")
         .header("accept", ANY)
         .header("mcp-protocol-version", "2026-07-28")
-        .header("mcp-method", "tools/call")
-        .header("mcp-name", name)
-        .body(Full::from(body.to_string()))?;
-    http::send(address, request).await
+        .header("mcp-method", method);
+    if let Some(name) = name {
+        builder = builder.header("mcp-name", name);
+    }
+    Ok(builder.body(Full::from(body.to_string()))?)
+}
+
+/// Waits until a stream has said this.
+///
+/// # Errors
+/// It has not, in time.
+pub async fn heard(stream: &Listener, what: &str) -> Result<()> {
+    eventually(&format!("hearing {what}"), DEADLINE, || {
+        let seen = stream.seen();
+        async move {
+            ensure!(seen.contains(what), "{seen}");
+            Ok(())
+        }
+    })
+    .await
 }

@@ -3,7 +3,7 @@
 use super::call::Rpc;
 use super::reply::Message;
 use super::script::Script;
-use super::tool::{Behaviour, Outcome, text};
+use super::tool::{Behaviour, Outcome, saying};
 
 /// `own` is raw JSON members that the era adds to the result, with a leading comma, or empty.
 pub(super) fn list_tools(script: &Script, rpc: &Rpc, own: &str) -> Message {
@@ -31,6 +31,11 @@ pub(super) async fn call_tool(script: &Script, rpc: &Rpc, own: &str) -> Message 
     if let Behaviour::Rounds(rounds) = &tool.behaviour {
         return Message::result(rpc, round(rounds, rpc, own));
     }
+    if let Behaviour::Task(id) = &tool.behaviour
+        && let Some(created) = super::tasks::created(rpc, id)
+    {
+        return Message::result(rpc, created);
+    }
     let mut message = match tool.behaviour.run(&rpc.params["arguments"]).await {
         Outcome::Members(members) => Message::result(rpc, format!("{{{members}{own}}}")),
         Outcome::Raw(raw) => Message::result(rpc, raw),
@@ -45,7 +50,7 @@ pub(super) async fn call_tool(script: &Script, rpc: &Rpc, own: &str) -> Message 
 }
 
 /// What the request has not been asked yet, or what it was told last.
-fn round(rounds: &[String], rpc: &Rpc, own: &str) -> String {
+pub(super) fn round(rounds: &[String], rpc: &Rpc, own: &str) -> String {
     let state = rpc.params["requestState"].as_str().unwrap_or_default();
     let done = state
         .strip_prefix("round-")
@@ -59,7 +64,7 @@ fn round(rounds: &[String], rpc: &Rpc, own: &str) -> String {
         }
         None => format!(
             "{{{}{own}}}",
-            text(&rpc.params["inputResponses"].to_string())
+            saying(rpc, &rpc.params["inputResponses"].to_string())
         ),
     }
 }

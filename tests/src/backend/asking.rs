@@ -72,7 +72,7 @@ fn stream(piece: String) -> Reply {
     }
 }
 
-/// The reply to a call of a tool that asks; `None` for any other.
+/// The reply to a request of what asks; `None` for any other.
 pub(super) async fn reply(
     engine: &Arc<Engine>,
     script: &Script,
@@ -83,9 +83,14 @@ pub(super) async fn reply(
         engine.asked().answered(call, rpc);
         return None;
     }
-    let name = call.tool_name()?;
-    let tool = script.tools.iter().find(|tool| tool.name == name)?;
-    let question = match &tool.behaviour {
+    let behaviour = match call.tool_name() {
+        Some(name) => {
+            let tool = script.tools.iter().find(|tool| tool.name == name)?;
+            &tool.behaviour
+        }
+        None => script.shelf.behaviour(rpc)?,
+    };
+    let question = match behaviour {
         Behaviour::Ask(question) => question,
         Behaviour::Resumed(text) => return Some(engine.asked().break_off(rpc, text)),
         Behaviour::AskMany(order, questions) => {
@@ -123,7 +128,7 @@ pub(super) async fn reply(
         }
         Over::Session => {
             engine.say(call.session()?, &asks);
-            let members = super::tool::text(&answer.await.unwrap_or_default());
+            let members = super::tool::saying(rpc, &answer.await.unwrap_or_default());
             Some(Message::result(rpc, format!("{{{members}}}")).into())
         }
     }
@@ -163,14 +168,12 @@ fn text(id: &str, question: &Question) -> String {
 }
 
 struct Request {
-    id: String,
+    rpc: Rpc,
 }
 
 impl Request {
     fn of(rpc: &Rpc) -> Self {
-        Self {
-            id: rpc.id_raw().to_owned(),
-        }
+        Self { rpc: rpc.clone() }
     }
 
     /// The event that ends the call.
@@ -179,8 +182,8 @@ impl Request {
     }
 
     fn end(self, heard: &str) -> String {
-        let members = super::tool::text(heard);
-        let id = self.id;
+        let members = super::tool::saying(&self.rpc, heard);
+        let id = self.rpc.id_raw();
         framing::event(&format!(
             r#"{{"jsonrpc":"2.0","id":{id},"result":{{{members}}}}}"#
         ))

@@ -18,7 +18,7 @@ pub(super) struct Call {
 }
 
 /// The parts of a JSON-RPC message that the server looks at.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rpc {
     pub(super) method: Option<String>,
     /// Raw JSON.

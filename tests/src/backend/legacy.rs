@@ -63,6 +63,9 @@ pub(super) async fn operate(script: &Script, rpc: &Rpc) -> Reply {
         return Plain::empty(202).into();
     }
     let message = match rpc.method() {
+        "resources/subscribe" if script.shelf.is_mute(&rpc.params["uri"]) => {
+            Message::error(rpc.id_raw(), 200, -32602, "nobody hears of that")
+        }
         "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => {
             Message::result(rpc, "{}")
         }

@@ -25,6 +25,7 @@ mod script;
 mod session;
 mod shelf;
 mod sse;
+mod tasks;
 mod tool;
 
 use std::sync::Arc;

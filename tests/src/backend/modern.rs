@@ -4,7 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::answers::{call_tool, list_tools};
 use super::call::{Call, Rpc};
@@ -12,7 +12,7 @@ use super::engine::Engine;
 use super::reply::{Message, Plain, Reply};
 use super::script::{GetStream, Script};
 use super::session::Listening;
-use super::shelf;
+use super::shelf::{self, Shelf};
 
 /// Instead of a session, for what is said to all that listen.
 pub(super) const LISTENERS: &str = "modern listeners";
@@ -40,9 +40,10 @@ pub(super) async fn post(engine: &Engine, script: &Script, call: &Call, rpc: &Rp
         "tools/list" => list_tools(script, rpc, &listed),
         "tools/call" => call_tool(script, rpc, r#","resultType":"complete""#).await,
         "subscriptions/listen" if script.get_stream == GetStream::Offered => {
-            return listen(engine, rpc);
+            return listen(engine, rpc, &script.shelf);
         }
-        _ => shelf::answer(script, rpc, r#","resultType":"complete""#, -32602)
+        _ => super::tasks::answer(script, rpc)
+            .or_else(|| shelf::answer(script, rpc, r#","resultType":"complete""#, -32602))
             .unwrap_or_else(|| Message::error(rpc.id_raw(), 404, -32601, "Method not found")),
     };
     message.into()
@@ -77,6 +78,7 @@ fn refusal(call: &Call, rpc: &Rpc) -> Option<Message> {
     let named = match rpc.method() {
         "tools/call" | "prompts/get" => rpc.params["name"].as_str(),
         "resources/read" => rpc.params["uri"].as_str(),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => rpc.params["taskId"].as_str(),
         _ => return None,
     };
     if name.as_deref() != named {
@@ -111,7 +113,7 @@ fn discover(script: &Script, rpc: &Rpc) -> Message {
     Message::result(rpc, result.to_string())
 }
 
-fn listen(engine: &Engine, rpc: &Rpc) -> Reply {
+fn listen(engine: &Engine, rpc: &Rpc, shelf: &Shelf) -> Reply {
     let wanted = rpc.params["notifications"]["toolsListChanged"]
         .as_bool()
         .unwrap_or(false);
@@ -119,11 +121,11 @@ fn listen(engine: &Engine, rpc: &Rpc) -> Reply {
     if wanted {
         agreed["toolsListChanged"] = true.into();
     }
-    if rpc.params["notifications"]["resourceSubscriptions"].is_array() {
-        agreed["resourceSubscriptions"] =
-            rpc.params["notifications"]["resourceSubscriptions"].clone();
+    if let Some(wanted) = rpc.params["notifications"]["resourceSubscriptions"].as_array() {
+        let audible = wanted.iter().filter(|uri| !shelf.is_mute(uri));
+        agreed["resourceSubscriptions"] = audible.cloned().collect();
     }
-    let tag: serde_json::Value = serde_json::from_str(rpc.id_raw()).unwrap_or_default();
+    let tag: Value = serde_json::from_str(rpc.id_raw()).unwrap_or_default();
     let acknowledged = json!({
         "jsonrpc": "2.0",
         "method": "notifications/subscriptions/acknowledged",

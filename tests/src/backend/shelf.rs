@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 
+use super::answers::round;
 use super::call::Rpc;
 use super::reply::Message;
 use super::script::Script;
+use super::tool::Behaviour;
 
 /// One entry of a list, and what asking for it gives.
 #[derive(Clone, Debug)]
@@ -25,6 +27,10 @@ pub struct Shelf {
     pub templates: Vec<Item>,
     /// Methods that fail, with the code.
     pub failing: Vec<(String, i64)>,
+    /// By name or URI: entries that ask the client first, as the tool of such behaviour does.
+    pub asking: Vec<(String, Behaviour)>,
+    /// URIs that nobody can subscribe to.
+    pub mute: Vec<String>,
 }
 
 impl Item {
@@ -64,7 +70,25 @@ impl Shelf {
             resources: vec![Item::new("uri", &uri, &contents(&uri, "one"))],
             templates: vec![Item::new("uriTemplate", &template, "{}")],
             failing: Vec::new(),
+            asking: Vec::new(),
+            mute: Vec::new(),
         }
+    }
+
+    /// What getting or reading an entry does instead of giving its result.
+    pub(super) fn behaviour(&self, rpc: &Rpc) -> Option<&Behaviour> {
+        let key = match rpc.method() {
+            "prompts/get" => &rpc.params["name"],
+            "resources/read" => &rpc.params["uri"],
+            _ => return None,
+        };
+        let mut asking = self.asking.iter();
+        let found = asking.find(|(name, _)| key.as_str() == Some(name));
+        found.map(|(_, behaviour)| behaviour)
+    }
+
+    pub(super) fn is_mute(&self, uri: &Value) -> bool {
+        self.mute.iter().any(|mute| uri.as_str() == Some(mute))
     }
 
     /// Does it have anything at all?
@@ -103,6 +127,9 @@ pub(super) fn answer(script: &Script, rpc: &Rpc, own: &str, missing: i64) -> Opt
     if let Some((_, code)) = failing.find(|(method, _)| method == rpc.method()) {
         let message = Message::error(rpc.id_raw(), 200, *code, "refused on purpose");
         return Some(message);
+    }
+    if let Some(Behaviour::Rounds(rounds)) = shelf.behaviour(rpc) {
+        return Some(Message::result(rpc, round(rounds, rpc, own)));
     }
     let message = match rpc.method() {
         "prompts/list" => list(script, rpc, ("prompts", &shelf.prompts), own),

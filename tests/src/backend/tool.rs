@@ -5,6 +5,8 @@
 
 use serde_json::{Value, json};
 
+use super::call::Rpc;
+
 /// One entry of `tools/list`.
 #[derive(Clone, Debug)]
 pub struct Tool {
@@ -37,6 +39,9 @@ pub enum Behaviour {
     /// Modern: `input_required` with each of these raw `inputRequests` in turn and the state
     /// `round-N`; then the last `inputResponses`, raw, as the text of the result.
     Rounds(Vec<String>),
+    /// Modern: a task of that id, which `tasks/get` shows as done, for clients that know tasks; for
+    /// others the text `at once`.
+    Task(String),
     /// Asks the client first; the answer that came, raw, is the text of the result.
     Ask(Question),
     /// Names an event, ends the stream without an answer, and gives that text as the result to
@@ -120,6 +125,7 @@ impl Behaviour {
             }
             Self::Fail => Outcome::Members(failure("this tool always fails")),
             Self::Raw(raw) => Outcome::Raw(raw.clone()),
+            Self::Task(_) => Outcome::Members(text("at once")),
             Self::RpcError(code) => Outcome::Error(*code, Value::Null),
             Self::RpcErrorWith(code, data) => {
                 Outcome::Error(*code, serde_json::from_str(data).unwrap_or_default())
@@ -147,6 +153,21 @@ pub(super) fn text(text: &str) -> String {
         r#""content":[{{"type":"text","text":{}}}]"#,
         Value::from(text)
     )
+}
+
+/// Members of the result of this request that say this text.
+pub(super) fn saying(rpc: &Rpc, said: &str) -> String {
+    let quoted = Value::from(said);
+    match rpc.method() {
+        "prompts/get" => {
+            format!(r#""messages":[{{"role":"user","content":{{"type":"text","text":{quoted}}}}}]"#)
+        }
+        "resources/read" => {
+            let uri = &rpc.params["uri"];
+            format!(r#""contents":[{{"uri":{uri},"text":{quoted}}}]"#)
+        }
+        _ => text(said),
+    }
 }
 
 pub(super) fn failure(message: &str) -> String {

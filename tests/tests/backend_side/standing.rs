@@ -61,7 +61,8 @@ async fn the_stream_of_a_clients_session_is_heard() -> Result<()> {
         let mut events = caller
             .upstream
             .listen(listen(&caller, client(), &[]))
-            .await?;
+            .await?
+            .events;
         let session = of_traffic(&backend).context("a session")?;
         backend.say(&session, UPDATED);
         assert_eq!(notification(&mut events).await?, UPDATED, "{era:?}");
@@ -92,7 +93,8 @@ async fn a_stream_ends_with_its_session() -> Result<()> {
         let mut events = caller
             .upstream
             .listen(listen(&caller, client(), &[]))
-            .await?;
+            .await?
+            .events;
 
         caller.upstream.end_session("client-a".into()).await;
 
@@ -112,7 +114,8 @@ async fn a_stream_ends_with_its_runtime() -> Result<()> {
     let mut events = caller
         .upstream
         .listen(listen(&caller, client(), &[]))
-        .await?;
+        .await?
+        .events;
 
     caller
         .upstream
@@ -151,7 +154,7 @@ async fn subscriptions_of_a_modern_client_have_a_session_of_their_own() -> Resul
     let caller = Caller::new(&backend).await;
 
     let wanted = listen(&caller, SessionScope::Lease, &["x:1", "x:2"]);
-    let mut events = caller.upstream.listen(wanted).await?;
+    let mut events = caller.upstream.listen(wanted).await?.events;
     let subscribed: Vec<_> = backend
         .requests("resources/subscribe")
         .iter()
@@ -173,7 +176,7 @@ async fn a_modern_backend_is_listened_to() -> Result<()> {
     let caller = Caller::new(&backend).await;
 
     let wanted = listen(&caller, SessionScope::Lease, &["x:1"]);
-    let mut events = caller.upstream.listen(wanted).await?;
+    let mut events = caller.upstream.listen(wanted).await?.events;
     backend.say_to_listeners(UPDATED);
 
     assert_eq!(notification(&mut events).await?, UPDATED);
@@ -195,7 +198,8 @@ async fn news_of_lists_on_a_standing_stream_goes_to_the_registry() -> Result<()>
         let mut events = caller
             .upstream
             .listen(listen(&caller, client(), &[]))
-            .await?;
+            .await?
+            .events;
 
         for _ in 0..20 {
             backend.announce_tools_changed();

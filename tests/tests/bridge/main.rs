@@ -3,3 +3,6 @@
 mod kit;
 mod legacy_client;
 mod modern_client;
+mod other_methods;
+mod partial;
+mod tasks;

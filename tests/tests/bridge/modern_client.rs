@@ -9,8 +9,8 @@ use vmcp_tests::eventually::eventually;
 use vmcp_tests::process::Signal;
 use vmcp_tests::stack::{Local, SOON};
 
-use crate::client;
 use crate::kit::{ANSWERS, KINDS, able, asked, asking, call, gateway, got, needing, received};
+use vmcp_tests::talk as client;
 
 fn first(tool: &str) -> Value {
     json!({ "name": format!("s_{tool}"), "arguments": { "n": 1, "m": "x" } })

@@ -113,6 +113,8 @@ pub const PARKED_PRINCIPAL: usize = 10;
 pub const PARK_GATHER: Duration = Duration::from_millis(10);
 /// Bytes of the claims inside `requestState`: a process, a principal, numbers.
 pub const STATE_CLAIMS: usize = 4 * KIB;
+/// Bytes of a backend's id of a task, which travels sealed in a header.
+pub const TASK_ID: usize = KIB;
 /// Messages to a backend beside its calls that are on their way at once, each on a connection of
 /// its own: a backend that asks much must not use up our descriptors (R4.8).
 pub const ASIDE: usize = 8;

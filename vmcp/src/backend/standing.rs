@@ -5,6 +5,9 @@
 //! to the registry. Takes no place of a call, and never opens a broken stream again: whoever
 //! listens decides that.
 
+mod modern;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +16,8 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use vmcp_core::health::{Dialect, ProbeReason, Step};
-use vmcp_core::jsonrpc::{self, RequestId, raw};
-use vmcp_core::mcp::{Era, ProtocolVersion, meta, method};
+use vmcp_core::jsonrpc::{self, RequestId};
+use vmcp_core::mcp::{Era, method};
 
 use super::call::keeps_sessions;
 use super::desk::Inbox;
@@ -22,18 +25,17 @@ use super::ear::Hearing;
 use super::ending;
 use super::link::Link;
 use super::message::{self, Inbound};
-use super::opening::{CLIENT_NAME, CLIENT_VERSION, Opened};
-use super::outgoing::{self, Voice};
+use super::opening::Opened;
 use super::questions::Questions;
 use super::reply::Reply;
 use super::session::{Cell, Terms};
 use super::side::Side;
 use super::slot::{Slot, Wanted};
 use super::verdict::{self, Doing};
-use super::wire::{WireError, exchange, next_id, within};
+use super::wire::{WireError, within};
 use crate::gateway::port::{
-    EVENT_BUFFER, ServerRequest, SessionScope, UpstreamError, UpstreamEvent, UpstreamEvents,
-    UpstreamListen,
+    EVENT_BUFFER, ServerRequest, SessionScope, UpstreamError, UpstreamEvent, UpstreamListen,
+    UpstreamStream,
 };
 
 /// A modern stream that says nothing for this long may be dead without knowing.
@@ -73,18 +75,23 @@ struct Standing {
 pub async fn listen(
     slot: Arc<Slot>,
     wanted: UpstreamListen,
-) -> Result<UpstreamEvents, UpstreamError> {
+) -> Result<UpstreamStream, UpstreamError> {
     let under_way = slot.under_way.token();
     let dialect = wanted
         .target
         .dialect
         .ok_or_else(|| UpstreamError::Unavailable(ending::undetected(DOING)))?;
     let opened = match dialect.era {
-        Era::Modern => modern(&slot, &wanted, dialect.version).await,
+        Era::Modern => modern::open(&slot, &wanted, dialect.version).await,
         Era::Legacy if keeps_sessions(dialect) => legacy(&slot, &wanted, dialect).await,
         Era::Legacy => Err(none_offered()),
     };
-    let (source, side, lease) = opened?;
+    let Stood {
+        source,
+        side,
+        lease,
+        taken,
+    } = opened?;
     let (events, received) = mpsc::channel(EVENT_BUFFER);
     let standing = Standing {
         slot,
@@ -96,16 +103,28 @@ pub async fn listen(
         _under_way: under_way,
     };
     tokio::spawn(standing.run());
-    Ok(received)
+    Ok(UpstreamStream {
+        events: received,
+        taken,
+    })
 }
 
-type Parts = (Source, Option<Side>, Option<Arc<Cell>>);
+/// What a stream is made of.
+struct Stood {
+    source: Source,
+    side: Option<Side>,
+    lease: Option<Arc<Cell>>,
+    taken: Taken,
+}
+
+/// The resources that the backend took.
+type Taken = BTreeSet<Arc<str>>;
 
 async fn legacy(
     slot: &Arc<Slot>,
     wanted: &UpstreamListen,
     dialect: Dialect,
-) -> Result<Parts, UpstreamError> {
+) -> Result<Stood, UpstreamError> {
     let terms = Terms::new(wanted.client_capabilities.as_ref(), wanted.client_version);
     let (cell, lease) = match wanted.scope {
         SessionScope::Client(_) => {
@@ -129,14 +148,22 @@ async fn legacy(
             .await
             .map_err(|error| ending::not_opened(error, &slot.site.endpoint.url))?;
         let inbox = stand(slot, opened).await?;
-        if lease.is_some() {
-            subscribe(slot, opened, wanted, deadline).await?;
-        }
-        Ok((Source::Session(inbox), Some(opened.side(&slot.site))))
+        let taken = if lease.is_some() {
+            subscribe(slot, opened, wanted, deadline).await?
+        } else {
+            wanted.resources.iter().cloned().collect()
+        };
+        let side = Some(opened.side(&slot.site));
+        Ok((Source::Session(inbox), side, taken))
     }
     .await;
     match (stood, lease) {
-        (Ok((source, side)), lease) => Ok((source, side, lease)),
+        (Ok((source, side, taken)), lease) => Ok(Stood {
+            source,
+            side,
+            lease,
+            taken,
+        }),
         (Err(error), None) => Err(error),
         (Err(error), Some(lease)) => {
             lease.end(&slot.site).await;
@@ -169,115 +196,30 @@ async fn subscribe(
     opened: &Opened,
     wanted: &UpstreamListen,
     deadline: Instant,
-) -> Result<(), UpstreamError> {
+) -> Result<Taken, UpstreamError> {
     if let Some(level) = &wanted.log_level {
         opened.tell_level(&slot.site, level, deadline).await;
     }
     let mut refused = None;
-    let mut subscribed = wanted.resources.is_empty();
+    let mut taken = Taken::new();
     for uri in &wanted.resources {
         let params = format!(r#"{{"uri":{}}}"#, jsonrpc::quote(uri));
         let subscribe = method::RESOURCES_SUBSCRIBE;
         let asked = opened.ask(&slot.site, subscribe, Some(&params), deadline);
         match asked.await {
-            Ok(Ok(_)) => subscribed = true,
+            Ok(Ok(_)) => {
+                taken.insert(Arc::clone(uri));
+            }
             Ok(Err(error)) => refused = Some(error),
             Err(error) => return Err(wire(slot, &error)),
         }
     }
     match refused {
-        Some(error) if !subscribed => Err(UpstreamError::Unavailable(verdict::rpc_failure(
+        Some(error) if taken.is_empty() => Err(UpstreamError::Unavailable(verdict::rpc_failure(
             DOING, &error,
         ))),
-        _ => Ok(()),
+        _ => Ok(taken),
     }
-}
-
-async fn modern(
-    slot: &Slot,
-    wanted: &UpstreamListen,
-    version: ProtocolVersion,
-) -> Result<Parts, UpstreamError> {
-    let deadline = Instant::from_std(wanted.deadline);
-    let replied = open_modern(slot, wanted, version, deadline)
-        .await
-        .map_err(|error| wire(slot, &error))?;
-    Ok((Source::Reply(Box::new(replied)), None, None))
-}
-
-/// Until the acknowledgement, which is ours to give to a client.
-async fn open_modern(
-    slot: &Slot,
-    wanted: &UpstreamListen,
-    version: ProtocolVersion,
-    deadline: Instant,
-) -> Result<(Link, Reply), WireError> {
-    let site = &slot.site;
-    let id = next_id();
-    let params = modern_params(wanted, version);
-    let body = jsonrpc::write_request(&id, method::SUBSCRIPTIONS_LISTEN, Some(&params));
-    let voice = Voice::Modern {
-        version,
-        method: method::SUBSCRIPTIONS_LISTEN,
-        name: None,
-    };
-    let request = outgoing::post(&site.endpoint, voice, body)?;
-    let (mut link, _) = Link::dial(&site.endpoint, &site.tls, deadline).await?;
-    let mut reply = exchange(&mut link, request, &id, deadline).await?;
-    match reply.next(deadline).await? {
-        Inbound::Notification(text) if acknowledges(&text, wanted) => Ok((link, reply)),
-        Inbound::Response {
-            answer: Err(error), ..
-        } => Err(WireError::Protocol(format!(
-            "answered JSON-RPC error {}: {}",
-            error.code, error.message
-        ))),
-        _ => Err(WireError::Protocol(
-            "the stream did not begin with the acknowledgement of what was asked".to_owned(),
-        )),
-    }
-}
-
-fn modern_params(wanted: &UpstreamListen, version: ProtocolVersion) -> String {
-    let uris: Vec<_> = wanted
-        .resources
-        .iter()
-        .map(|uri| jsonrpc::quote(uri))
-        .collect();
-    let params = format!(
-        r#"{{"notifications":{{"resourceSubscriptions":[{}]}}}}"#,
-        uris.join(",")
-    );
-    let own = format!(r#"{{"name":"{CLIENT_NAME}","version":"{CLIENT_VERSION}"}}"#);
-    let version = jsonrpc::quote(version.as_str());
-    let mut members = vec![
-        (meta::PROTOCOL_VERSION, &*version),
-        (
-            meta::CLIENT_CAPABILITIES,
-            wanted.client_capabilities.as_deref().unwrap_or("{}"),
-        ),
-        (
-            meta::CLIENT_INFO,
-            wanted.client_info.as_deref().unwrap_or(&own),
-        ),
-    ];
-    members.extend(
-        wanted
-            .log_level
-            .as_deref()
-            .map(|level| (meta::LOG_LEVEL, level)),
-    );
-    meta::with_meta(Some(&params), &members)
-}
-
-fn acknowledges(notification: &str, wanted: &UpstreamListen) -> bool {
-    let named = raw::top_level(notification, "method")
-        .and_then(|raw| serde_json::from_str::<String>(raw).ok());
-    let agreed = raw::top_level(notification, "params")
-        .and_then(|params| raw::top_level(params, "notifications"))
-        .and_then(|agreed| raw::top_level(agreed, "resourceSubscriptions"));
-    named.as_deref() == Some(method::NOTIFICATION_SUBSCRIPTIONS_ACKNOWLEDGED)
-        && (agreed.is_some() || wanted.resources.is_empty())
 }
 
 impl Standing {

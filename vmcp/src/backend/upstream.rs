@@ -29,7 +29,7 @@ use super::slot::{Running, Slot};
 use super::standing;
 use crate::gateway::port::{
     BackendPort, EVENT_BUFFER, HandedSession, Observation, SessionScope, Target, UpstreamError,
-    UpstreamEvents, UpstreamListen, UpstreamRequest,
+    UpstreamEvents, UpstreamListen, UpstreamRequest, UpstreamStream,
 };
 use crate::snapshot::{Endpoint, ProtocolChoice, SessionLoss, Transport};
 
@@ -180,7 +180,7 @@ impl BackendPort for Upstream {
     fn listen(
         &self,
         listen: UpstreamListen,
-    ) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>> {
+    ) -> BoxFuture<'static, Result<UpstreamStream, UpstreamError>> {
         let inner = Arc::clone(&self.inner);
         async move {
             let slot = inner.attach(&listen.target).ok_or_else(detached)?;

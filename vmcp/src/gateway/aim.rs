@@ -22,7 +22,7 @@ const UNROUTABLE: &str = "UnroutableUri";
 /// A request as its backend is to read it.
 #[derive(Debug)]
 pub(super) struct Aim<'a> {
-    pub route: &'a Route,
+    pub route: Cow<'a, Route>,
     pub params: Cow<'a, str>,
     /// `Mcp-Name`, for the methods that have it.
     pub name: Option<Arc<str>>,
@@ -69,7 +69,7 @@ pub(super) fn aim<'a>(
             let uri = text(params, "params", "uri")?;
             let route = routes.resource(&uri).ok_or_else(|| unroutable(era, &uri))?;
             Ok(Aim {
-                route,
+                route: Cow::Borrowed(route),
                 params: params.into(),
                 name: Some(uri.into()),
             })
@@ -104,7 +104,7 @@ fn unknown(what: &str, name: &str) -> RpcError {
 
 fn named<'a>(route: &'a Route, params: &'a str) -> Result<Aim<'a>, RpcError> {
     Ok(Aim {
-        route,
+        route: Cow::Borrowed(route),
         params: renamed(params, &route.original)?.into(),
         name: Some(Arc::clone(&route.original)),
     })
@@ -127,7 +127,7 @@ fn completion<'a>(lists: &'a Lists, params: &'a str) -> Result<Aim<'a>, RpcError
             let params = raw::replace_top_level(params, "ref", &reference)
                 .map_err(|_| invalid("params is no object"))?;
             Ok(Aim {
-                route,
+                route: Cow::Borrowed(route),
                 params: params.into(),
                 name: None,
             })
@@ -137,7 +137,7 @@ fn completion<'a>(lists: &'a Lists, params: &'a str) -> Result<Aim<'a>, RpcError
             let routes = &lists.routes;
             let route = routes.template(&uri).or_else(|| routes.resource(&uri));
             Ok(Aim {
-                route: route.ok_or_else(|| unroutable(Era::Modern, &uri))?,
+                route: Cow::Borrowed(route.ok_or_else(|| unroutable(Era::Modern, &uri))?),
                 params: params.into(),
                 name: None,
             })

@@ -12,12 +12,13 @@ use serde_json::value::RawValue;
 use vmcp_core::id::BackendName;
 use vmcp_core::jsonrpc::{Request, RequestId, RpcError, raw};
 use vmcp_core::mcp::error::code;
+use vmcp_core::mcp::task::{self, is_about_task};
 use vmcp_core::mcp::{Era, ProtocolVersion, header_params};
 
 use super::Gateway;
 use super::aim::{Aim, aim, invalid};
 use super::failure::{error_code, target, to_rpc};
-use super::live::CallGuard;
+use super::live::{CallGuard, NOT_RELAYED};
 use super::message::{Accepts, Answer, EndpointPath, Facts};
 use super::meter::{RequestKind, RequestMeter, RequestRecord};
 use super::port::{Repeat, SessionScope, UpstreamRequest};
@@ -78,6 +79,8 @@ pub(super) struct Forward {
     pub upstream: UpstreamRequest,
     /// As far as it is known; legacy before the first success.
     pub backend_era: Era,
+    /// What the client calls the task that the request is about.
+    pub task: Option<String>,
 }
 
 impl Gateway {
@@ -120,7 +123,12 @@ impl Gateway {
         let lists = snapshot
             .lists_of(&caller.path)
             .ok_or_else(|| refused(no_such_backend(&caller.path)))?;
-        let aim = aim(&lists, caller.era, method, params).map_err(refused)?;
+        let aim = if is_about_task(method) {
+            self.aim_at_task(&snapshot, &caller, method, params)
+                .map_err(|error| self.refuse(request, method, started, error))?
+        } else {
+            aim(&lists, caller.era, method, params).map_err(refused)?
+        };
         let headers = param_headers(&caller, &aim)
             .map_err(|error| self.refuse(request, method, started, (400, error)))?;
         let view = snapshot
@@ -137,6 +145,7 @@ impl Gateway {
             let error = to_rpc(caller.era, method, view, &error);
             Answer::error(200, &request.id, &error)
         })?;
+        let era = view.dialect.map_or(Era::Legacy, |dialect| dialect.era);
         let upstream = UpstreamRequest {
             deadline: Instant::now() + target.endpoint.call_timeout,
             target,
@@ -144,7 +153,7 @@ impl Gateway {
             method: method.into(),
             params: Some(aim.params.into()),
             name: aim.name,
-            client_capabilities: caller.capabilities.clone(),
+            client_capabilities: told(&caller, era),
             client_info: caller.info.clone(),
             client_version: caller.version,
             log_level: caller.log_level.clone(),
@@ -156,10 +165,10 @@ impl Gateway {
             },
             principal: None,
         };
-        let dialect = view.dialect.as_ref();
         Ok(Forward {
             id: request.id.clone(),
-            backend_era: dialect.map_or(Era::Legacy, |dialect| dialect.era),
+            backend_era: era,
+            task: is_about_task(method).then(|| task::id_of(params)).flatten(),
             caller,
             view: view.clone(),
             meter,
@@ -184,6 +193,15 @@ impl Gateway {
         });
         Answer::error(status, &request.id, &error)
     }
+}
+
+/// What a backend of this era is told that the client can do: legacy ones know no extensions.
+fn told(caller: &Caller, backend: Era) -> Option<Arc<str>> {
+    let capabilities = caller.capabilities.as_ref()?;
+    if (caller.era, backend) == (Era::Modern, Era::Legacy) {
+        return Some(raw::without_members(capabilities, &NOT_RELAYED).into());
+    }
+    Some(Arc::clone(capabilities))
 }
 
 /// An endpoint of a backend that there is not.

@@ -21,8 +21,8 @@ use vmcp_core::mcp::{Era, ProtocolVersion, method};
 use super::failure::{no_longer_there, target};
 use super::live::Live;
 use super::port::{
-    BackendPort, Repeat, SessionScope, Target, UpstreamError, UpstreamEvent, UpstreamEvents,
-    UpstreamListen, UpstreamRequest,
+    BackendPort, Repeat, SessionScope, Target, UpstreamError, UpstreamEvent, UpstreamListen,
+    UpstreamRequest, UpstreamStream,
 };
 use super::sink::Sink;
 use crate::snapshot::SnapshotReader;
@@ -70,6 +70,8 @@ pub(super) struct State {
     pub revision: Option<u64>,
     /// Why it does not stand.
     pub failure: Option<UpstreamError>,
+    /// What is wanted and the backend did not take.
+    pub refused: BTreeSet<Arc<str>>,
 }
 
 /// A standing stream and what it needs to be opened again.
@@ -85,7 +87,7 @@ pub(super) struct HeldStream {
 
 /// A stream that stands.
 pub(super) struct Stood {
-    pub events: UpstreamEvents,
+    pub stream: UpstreamStream,
     pub generation: Generation,
     pub era: Era,
 }
@@ -122,7 +124,7 @@ pub(super) async fn open(
     target: Target,
     ear: &Ear,
     resources: Vec<Arc<str>>,
-) -> Result<UpstreamEvents, UpstreamError> {
+) -> Result<UpstreamStream, UpstreamError> {
     let listen = UpstreamListen {
         target,
         scope: ear.scope.clone(),
@@ -190,7 +192,7 @@ impl HeldStream {
     async fn follow(&mut self, mut stream: Stood) -> End {
         loop {
             tokio::select! {
-                event = stream.events.recv() => match event {
+                event = stream.stream.events.recv() => match event {
                     Some(Ok(event)) => {
                         if !self.take(event).await {
                             return End::Unwanted;
@@ -229,12 +231,12 @@ impl HeldStream {
     /// its end, so that nothing is lost in between; a legacy session has one stream for all.
     async fn rewish(&mut self, mut stream: Stood) -> Option<Stood> {
         if stream.era == Era::Legacy {
-            self.tell(None);
+            self.tell(None, BTreeSet::new());
             return Some(stream);
         }
         match self.open().await {
             Ok(again) => {
-                while let Ok(Ok(event)) = stream.events.try_recv() {
+                while let Ok(Ok(event)) = stream.stream.events.try_recv() {
                     self.take(event).await;
                 }
                 Some(again)
@@ -258,7 +260,12 @@ impl HeldStream {
             Ok(_) | Err(Refusal::NothingWanted) => None,
             Err(Refusal::Never(_, error) | Refusal::Now(error)) => Some(error.clone()),
         };
-        self.tell(failure);
+        let mut refused: BTreeSet<_> = resources.into_iter().collect();
+        match &opened {
+            Ok(stood) => refused.retain(|uri| !stood.stream.taken.contains(uri)),
+            Err(_) => refused.clear(),
+        }
+        self.tell(failure, refused);
         opened
     }
 
@@ -270,8 +277,8 @@ impl HeldStream {
             return Err(Refusal::NothingWanted);
         }
         match open(&*self.port, target, &self.ear, resources.to_vec()).await {
-            Ok(events) => Ok(Stood {
-                events,
+            Ok(stream) => Ok(Stood {
+                stream,
                 generation,
                 era,
             }),
@@ -355,10 +362,11 @@ impl HeldStream {
         }
     }
 
-    fn tell(&self, failure: Option<UpstreamError>) {
+    fn tell(&self, failure: Option<UpstreamError>, refused: BTreeSet<Arc<str>>) {
         self.state.send_replace(State {
             revision: Some(self.wish.borrow().revision),
             failure,
+            refused,
         });
     }
 

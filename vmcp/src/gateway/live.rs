@@ -18,7 +18,7 @@ use super::outbox::Outbox;
 use super::standing::Standing;
 
 /// Capabilities that would make backends speak of what does not cross.
-const NOT_RELAYED: [&str; 2] = ["tasks", "extensions"];
+pub(super) const NOT_RELAYED: [&str; 2] = ["tasks", "extensions"];
 
 /// A session with state on this replica.
 #[derive(Debug)]

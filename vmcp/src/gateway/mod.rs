@@ -35,6 +35,7 @@ mod rounds;
 mod sink;
 mod standing;
 mod subscribe;
+mod tasks;
 mod tombstones;
 mod wait;
 mod watch;

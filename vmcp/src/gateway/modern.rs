@@ -3,7 +3,6 @@
 //! Owns the per-request envelope: which headers and `_meta` members must be there and agree, in
 //! the order in which the specification rejects, and the dispatch by method. No session, no state.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::value::RawValue;
@@ -11,7 +10,7 @@ use serde_json::value::RawValue;
 use vmcp_core::jsonrpc::{Message, Request, RpcError, raw};
 use vmcp_core::mcp::error::code;
 use vmcp_core::mcp::{
-    Era, ModernMeta, ProtocolVersion, discover_result, header, known_method, meta, method,
+    Era, ModernMeta, ProtocolVersion, discover_result, header, known_method, meta, method, task,
 };
 
 use super::Gateway;
@@ -22,6 +21,7 @@ use super::list::listed;
 use super::message::{Answer, Facts};
 use super::meter::RequestKind;
 use super::port::SessionScope;
+use super::tasks;
 
 /// How long a client may keep the answer of `server/discover`: it changes with our version only.
 const DISCOVER_TTL_MS: u64 = 60_000;
@@ -59,7 +59,7 @@ impl Gateway {
                 return answer;
             }
         };
-        if is_forwarded(&request.method) {
+        if is_forwarded(&request.method) || task::is_about_task(&request.method) {
             let caller = modern_caller(facts, &envelope);
             let method = known_method(&request.method);
             return self.forward(caller, method, request, started).await;
@@ -82,7 +82,9 @@ impl Gateway {
 
     fn discover_result(&self) -> String {
         let info = server_info(&self.snapshots.current.load().name);
-        discover_result(&info, CAPABILITIES, DISCOVER_TTL_MS)
+        let extensions = format!(r#"{{"{}":{{}}}}"#, task::EXTENSION);
+        let capabilities = raw::with_members(CAPABILITIES, &[("extensions", &extensions)]);
+        discover_result(&info, &capabilities, DISCOVER_TTL_MS)
     }
 }
 
@@ -95,7 +97,7 @@ fn modern_caller(facts: &Facts, envelope: &ModernMeta<'_>) -> Caller {
         era: Era::Modern,
         scope: SessionScope::Lease,
         accepts: facts.accepts,
-        capabilities: envelope.client_capabilities_raw.map(relayed),
+        capabilities: envelope.client_capabilities_raw.map(tasks::relayed),
         version: ProtocolVersion::LATEST_LEGACY,
         log_level: envelope
             .log_level_raw
@@ -112,12 +114,6 @@ fn names_level(raw: &str) -> bool {
     serde_json::from_str::<String>(raw).is_ok_and(|level| is_log_level(&level))
 }
 
-/// What the client can do, without the extensions: none of them is relayed, so a backend must not
-/// answer in terms of one.
-fn relayed(capabilities: &str) -> Arc<str> {
-    raw::without_members(capabilities, &["extensions"]).into()
-}
-
 /// The envelope of a request, or the status and error that the specification asks for.
 fn check<'a>(facts: &Facts, request: &Request<'a>) -> Result<ModernMeta<'a>, (u16, RpcError)> {
     let params: &'a str = request.params.map_or("{}", RawValue::get);
@@ -132,6 +128,7 @@ fn check<'a>(facts: &Facts, request: &Request<'a>) -> Result<ModernMeta<'a>, (u1
     let name_key = match &*request.method {
         method::TOOLS_CALL | method::PROMPTS_GET => "name",
         method::RESOURCES_READ => "uri",
+        method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL => "taskId",
         _ => return Ok(envelope),
     };
     let named =

@@ -121,6 +121,11 @@ impl Parking {
         }
     }
 
+    /// Seals what else a client carries for us.
+    pub(super) fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
     /// Keeps a call, and gives the result that asks its client.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! knows no client; both know only this file. Every reply is either events ending in one
 //! [`UpstreamEvent::Response`], or one typed error: nothing is ever turned into success (T11).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -196,6 +197,14 @@ pub enum UpstreamError {
 /// The reply channel of one call. Dropping it is the client's cancellation (R4.10).
 pub type UpstreamEvents = mpsc::Receiver<Result<UpstreamEvent, UpstreamError>>;
 
+/// A standing stream that stands.
+#[derive(Debug)]
+pub struct UpstreamStream {
+    pub events: UpstreamEvents,
+    /// Those of the wanted resources that the backend took.
+    pub taken: BTreeSet<Arc<str>>,
+}
+
 /// Calls that may be under way in one reply channel before the reader is waited for.
 pub const EVENT_BUFFER: usize = 16;
 
@@ -212,7 +221,7 @@ pub trait BackendPort: Send + Sync + fmt::Debug + 'static {
     fn listen(
         &self,
         listen: UpstreamListen,
-    ) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>>;
+    ) -> BoxFuture<'static, Result<UpstreamStream, UpstreamError>>;
 
     /// The upstream sessions of a client session, taken out of this process: they are not ended.
     fn export_sessions(&self, session: &str) -> Vec<HandedSession>;

@@ -254,7 +254,7 @@ impl Reply {
                 } else {
                     "ok"
                 };
-                match adapt::result(era, backend_era, method, &result) {
+                match self.adapted(&result) {
                     Ok(result) => self.succeed(code, &result),
                     Err(error) => self.fail(error),
                 }

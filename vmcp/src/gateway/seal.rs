@@ -21,6 +21,8 @@ pub enum Purpose {
     Session,
     /// `requestState`.
     State,
+    /// `taskId`.
+    Task,
 }
 
 impl Purpose {
@@ -28,6 +30,7 @@ impl Purpose {
         match self {
             Self::Session => b"session",
             Self::State => b"state",
+            Self::Task => b"task",
         }
     }
 }

@@ -14,10 +14,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use vmcp_core::bridge::InputCapabilities;
 use vmcp_core::id::BackendName;
-use vmcp_core::jsonrpc::{self, raw};
+use vmcp_core::jsonrpc;
 use vmcp_core::limits;
-use vmcp_core::mcp::method;
 
 use super::Gateway;
 use super::forward::Forward;
@@ -134,17 +134,20 @@ impl Held {
 }
 
 impl Wished {
-    /// Waits until the stream stands as wished, or does not. Bounded.
-    pub(super) async fn settled(mut self) -> Result<(), UpstreamError> {
+    /// Waits until the stream stands as wished, or does not; what of the wish the backend did not
+    /// take. Bounded.
+    pub(super) async fn settled(mut self) -> Result<BTreeSet<Arc<str>>, UpstreamError> {
         let revision = Some(self.revision);
         let tried = self.state.wait_for(|state| state.revision >= revision);
-        let state = match timeout(limits::SUBSCRIBE * 3, tried).await {
-            Ok(Ok(state)) => state.failure.clone(),
+        match timeout(limits::SUBSCRIBE * 3, tried).await {
+            Ok(Ok(state)) => match &state.failure {
+                Some(failure) => Err(failure.clone()),
+                None => Ok(state.refused.clone()),
+            },
             // The session ended.
-            Ok(Err(_)) => None,
-            Err(_) => Some(UpstreamError::Timeout(limits::SUBSCRIBE)),
-        };
-        state.map_or(Ok(()), Err)
+            Ok(Err(_)) => Ok(BTreeSet::new()),
+            Err(_) => Err(UpstreamError::Timeout(limits::SUBSCRIBE)),
+        }
     }
 }
 
@@ -297,17 +300,15 @@ async fn ended(session: CancellationToken, stopping: CancellationToken) {
     }
 }
 
-/// A request of a backend's outside any call, for the client of a session. Without a client that
-/// listens and can do what is asked, it is dropped, and the backend is told so.
+/// A request of a backend's outside any call, for the client of a session. One that the client
+/// cannot be asked is refused as during a call; without a client that listens it is dropped, and the
+/// backend is told so.
 pub(super) fn ask(live: &Arc<Live>, request: ServerRequest) {
-    let capability = match &*request.method {
-        method::ROOTS_LIST => "roots",
-        method::SAMPLING_CREATE_MESSAGE => "sampling",
-        method::ELICITATION_CREATE => "elicitation",
-        _ => return,
-    };
-    let capabilities = live.claims.client_capabilities_raw.as_deref();
-    if raw::top_level(capabilities.unwrap_or("{}"), capability).is_none() {
+    let claims = &live.claims;
+    let declared = claims.client_capabilities_raw.as_deref();
+    let capabilities = InputCapabilities::declared(claims.protocol_version, declared);
+    if let Err(error) = capabilities.check(&request.method, request.params.as_deref()) {
+        request.answer.answer(Err(error));
         return;
     }
     let (message, mut pending) = live.asks.ask(&request.method, request.params.as_deref());

@@ -11,11 +11,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
+use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
 
 use vmcp_core::id::BackendName;
-use vmcp_core::jsonrpc::{Request, RequestId};
+use vmcp_core::jsonrpc::{Request, RequestId, RpcError, raw};
 use vmcp_core::limits;
 use vmcp_core::mcp::subscription::{self, SubscriptionFilter};
 use vmcp_core::mcp::{Era, method};
@@ -25,11 +26,12 @@ use super::aim::{self, invalid};
 use super::failure::{error_code, target, to_rpc};
 use super::forward::{Caller, Forward};
 use super::held_stream::{self, Before, Ear, HeldStream, Level, State, Stood, Wish};
-use super::live::Live;
+use super::live::{Live, NOT_RELAYED};
 use super::message::Answer;
 use super::port::EVENT_BUFFER;
 use super::sink::Sink;
 use super::standing::Wished;
+use super::tasks::check_declared;
 use super::watch::{Changes, Interest};
 use crate::snapshot::Snapshot;
 
@@ -75,7 +77,13 @@ impl Gateway {
         match (forward.backend_era, settled) {
             // Whatever became of the stream, the backend itself says whether it is subscribed.
             (Era::Legacy, _) => self.reply(forward).await,
-            (Era::Modern, Ok(())) => done(&forward),
+            (Era::Modern, Ok(refused)) if !refused.contains(&uri) => done(&forward),
+            (Era::Modern, Ok(_)) => {
+                drop(live.standing.forget(&uri));
+                forward.meter.finish("rpc_other");
+                let error = refused(&forward.view.id.name, &uri);
+                Answer::error(200, &request.id, &error)
+            }
             (Era::Modern, Err(error)) => {
                 drop(live.standing.forget(&uri));
                 forward.meter.finish(error_code(&error));
@@ -109,6 +117,11 @@ impl Gateway {
             Ok(asked) => asked,
             Err(text) => return Answer::error(200, &request.id, &invalid(text)),
         };
+        if asked.task_ids.is_some()
+            && let Err((status, error)) = check_declared(caller.capabilities.as_deref())
+        {
+            return Answer::error(status, &request.id, &error);
+        }
         if asked.resource_subscriptions.len() > limits::SUBSCRIPTIONS {
             let text = format!("more than {} subscriptions", limits::SUBSCRIPTIONS);
             return Answer::error(200, &request.id, &invalid(text));
@@ -126,6 +139,8 @@ impl Gateway {
                 .iter()
                 .flat_map(|heard| heard.resources.iter().cloned())
                 .collect(),
+            // Tasks are asked for, never announced.
+            task_ids: None,
             ..asked
         };
         let id = &request.id;
@@ -155,11 +170,13 @@ impl Gateway {
                 let generation = target.generation;
                 let era = view.dialect.map_or(Era::Legacy, |dialect| dialect.era);
                 let wanted = resources.iter().cloned().collect();
-                let events = held_stream::open(&*self.port, target, &ear, wanted)
+                let stream = held_stream::open(&*self.port, target, &ear, wanted)
                     .await
                     .ok()?;
+                // What the backend did not take is not ours to acknowledge.
+                let resources = stream.taken.clone();
                 let stood = Stood {
-                    events,
+                    stream,
                     generation,
                     era,
                 };
@@ -218,11 +235,16 @@ impl Gateway {
 fn ear(caller: &Caller) -> Ear {
     Ear {
         scope: caller.scope.clone(),
-        capabilities: caller.capabilities.clone(),
+        // Nothing of an extension is said on a standing stream.
+        capabilities: caller.capabilities.as_deref().map(without_extensions),
         info: caller.info.clone(),
         version: caller.version,
         level: Level::Asked(caller.log_level.clone()),
     }
+}
+
+fn without_extensions(capabilities: &str) -> Arc<str> {
+    raw::without_members(capabilities, &NOT_RELAYED).into()
 }
 
 /// Resources that nobody serves are left out.
@@ -248,6 +270,12 @@ fn told(changes: Changes, id: RequestId) -> impl Stream<Item = Bytes> {
     });
     news.flatten()
         .map(move |method| subscription::tagged(method, &id).into())
+}
+
+/// The backend listens, but not to this.
+fn refused(backend: &BackendName, uri: &str) -> RpcError {
+    invalid(format!("{backend} takes no subscription to {uri}"))
+        .with_data(&json!({ "reason": "SubscriptionRefused", "server": backend.0, "uri": uri }))
 }
 
 fn done(forward: &Forward) -> Answer {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::gateway::port::{
     BackendPort, HandedSession, UpstreamError, UpstreamEvents, UpstreamListen, UpstreamRequest,
+    UpstreamStream,
 };
 use crate::snapshot::SnapshotReader;
 
@@ -50,7 +51,7 @@ impl<P: BackendPort> BackendPort for MeteredPort<P> {
     fn listen(
         &self,
         listen: UpstreamListen,
-    ) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>> {
+    ) -> BoxFuture<'static, Result<UpstreamStream, UpstreamError>> {
         self.inner.listen(listen)
     }
 

@@ -17,6 +17,7 @@ pub mod meta;
 pub mod method;
 pub mod progress;
 pub mod subscription;
+pub mod task;
 
 pub use discover::{DiscoverResult, UnsupportedVersions, discover_params, discover_result};
 pub use initialize::{InitializeResult, initialize_params, initialize_result};

@@ -23,6 +23,9 @@ pub struct SubscriptionFilter {
     pub resources_list_changed: bool,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub resource_subscriptions: BTreeSet<Arc<str>>,
+    /// Of the extension for tasks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_ids: Option<Vec<String>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
