@@ -20,7 +20,8 @@ fn server(name: &str) -> Script {
 }
 
 async fn ask(local: &Local, method: &str, params: Value) -> Result<Value> {
-    let answer = client::modern_request(local.gateway.listen, (method, params), &able());
+    let able = able();
+    let answer = client::modern_request(local.gateway.listen, (method, params), &able);
     answer.await?.json()
 }
 
@@ -97,6 +98,7 @@ async fn a_task_is_for_those_that_know_tasks_and_have_its_id() -> Result<()> {
     let id = begun(&local, "s_long").await?;
     let needed = json!({ "requiredCapabilities": { "extensions": { EXTENSION: {} } } });
     let listen = json!({ "notifications": { "taskIds": [id] } });
+    let unable = json!({});
 
     for (method, params) in [
         ("tasks/get", json!({ "taskId": id })),
@@ -107,7 +109,7 @@ async fn a_task_is_for_those_that_know_tasks_and_have_its_id() -> Result<()> {
         ("tasks/cancel", json!({ "taskId": id })),
         ("subscriptions/listen", listen.clone()),
     ] {
-        let bare = client::modern_request(local.gateway.listen, (method, params), &json!({}));
+        let bare = client::modern_request(local.gateway.listen, (method, params), &unable);
         let refused = bare.await?;
         ensure!(refused.status == 400, "{method}: {}", refused.status);
         let error = refused.json()?["error"].clone();
@@ -121,11 +123,8 @@ async fn a_task_is_for_those_that_know_tasks_and_have_its_id() -> Result<()> {
         ensure!(refused["error"]["code"] == code, "{refused}");
     }
     ensure!(backend.requests("tasks/get").is_empty());
-    let end = client::modern(
-        local.gateway.listen,
-        json!({ "name": "s_long" }),
-        &json!({}),
-    );
+    let call = json!({ "name": "s_long" });
+    let end = client::modern(local.gateway.listen, call, &unable);
     ensure!(end.await?.text().contains("at once"));
     Ok(())
 }

@@ -22,7 +22,8 @@ use super::live::Live;
 use super::message::Messages;
 use super::outbox::StreamWriter;
 use super::port::{Answerer, ServerRequest, UpstreamEvent};
-use super::reply::{Next, Reply, Source, message};
+use super::reply::{Next, Reply, message};
+use super::source::Source;
 
 /// A question of ours that was answered, or will not be.
 pub(super) struct Asked {

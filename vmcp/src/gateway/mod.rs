@@ -33,6 +33,7 @@ mod reply;
 mod resume;
 mod rounds;
 mod sink;
+mod source;
 mod standing;
 mod subscribe;
 mod tasks;

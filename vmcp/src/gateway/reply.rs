@@ -8,11 +8,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use vmcp_core::bridge::{InputCapabilities, response_to, url_elicitations};
-use vmcp_core::health::{ProbeFailure, ProbeReason, Step};
 use vmcp_core::jsonrpc::{self, RpcError, raw};
 use vmcp_core::limits;
 use vmcp_core::mcp::error::code;
@@ -26,25 +24,16 @@ use super::forward::Forward;
 use super::live::CallGuard;
 use super::message::{Accepts, Answer, Messages};
 use super::park::{ParkedCall, Parking};
-use super::port::{BackendPort, UpstreamError, UpstreamEvent, UpstreamEvents};
+use super::port::{BackendPort, UpstreamError, UpstreamEvent};
 use super::resume::{Continued, continued};
 use super::rounds;
-
-type Sent = BoxFuture<'static, Result<UpstreamEvents, UpstreamError>>;
-pub(super) type Event = Result<UpstreamEvent, UpstreamError>;
+use super::source::{Event, Source};
 
 /// What happened first.
 pub(super) enum Next {
     Event(Event),
     Cancelled,
     Silent,
-}
-
-/// Where the events come from.
-pub(super) enum Source {
-    Starting(Sent),
-    Running(UpstreamEvents),
-    Done,
 }
 
 /// The last message of a reply.
@@ -347,27 +336,6 @@ impl Last {
                 session: None,
             },
             _ => Answer::Error { status, body },
-        }
-    }
-}
-
-impl Source {
-    pub(super) async fn event(&mut self) -> Event {
-        if let Self::Starting(sent) = self {
-            let events = sent.await?;
-            *self = Self::Running(events);
-        }
-        match self {
-            Self::Running(events) => match events.recv().await {
-                Some(event) => event,
-                None => Err(UpstreamError::Unavailable(ProbeFailure {
-                    reason: ProbeReason::ConnectionLost,
-                    step: Step::Call,
-                    http_status: None,
-                    message: "the call ended without an answer".to_owned(),
-                })),
-            },
-            Self::Starting(_) | Self::Done => std::future::pending().await,
         }
     }
 }

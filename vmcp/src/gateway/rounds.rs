@@ -20,7 +20,8 @@ use vmcp_core::limits;
 use super::ask::Pending;
 use super::dialogue::Dialogue;
 use super::port::UpstreamRequest;
-use super::reply::{Next, Reply, Source};
+use super::reply::{Next, Reply};
+use super::source::Source;
 
 /// Answers by key.
 type Answers = Vec<(String, Arc<str>)>;

@@ -16,8 +16,9 @@ use vmcp_core::mcp::{Era, method, progress};
 
 use super::park::{ParkError, ParkedCall, Question};
 use super::port::{ServerRequest, UpstreamEvent};
-use super::reply::{Last, Reply, Source};
+use super::reply::{Last, Reply};
 use super::resume::{ticket, url_key};
+use super::source::Source;
 
 impl Reply {
     /// Asks the client, if it can be asked. Questions that follow at once are asked with the first.
