@@ -259,6 +259,9 @@ async fn the_handshake_offers_everything_and_each_era_its_own_methods() -> Resul
     ensure!(result["capabilities"] == offered, "{result}");
     let discover = http::modern(local.gateway.listen, "server/discover", json!({})).await?;
     let discovered = discover.json()?;
+    // Modern sides alone have extensions.
+    let mut offered = offered;
+    offered["extensions"] = json!({ "io.modelcontextprotocol/tasks": {} });
     ensure!(
         discovered["result"]["capabilities"] == offered,
         "{discovered}"
