@@ -238,7 +238,11 @@ pub async fn modern_stream(address: SocketAddr, method: &str, params: Value) -> 
     .await
 }
 
-fn modern_request(
+/// A modern request with a complete envelope.
+///
+/// # Errors
+/// It cannot be written.
+pub fn modern_request(
     address: SocketAddr,
     path: &str,
     (method, params): (&str, Value),

@@ -134,16 +134,17 @@ impl Replicas {
         .await
     }
 
-    /// Waits until every replica has read who the others are.
+    /// Waits until every replica has read who the others are, and where.
     ///
     /// # Errors
     /// Never, but for the clock.
     pub async fn settled(&self) -> Result<()> {
-        for (pod, gateway) in &self.running {
-            let count = self.running.len();
-            let line = format!("replicas changed replicas={count}");
-            let log = gateway.program.wait_for_line(&line, SOON).await;
-            log.with_context(|| format!("{pod} does not know {count} replicas"))?;
+        for (other, peer) in self.members.peers() {
+            let line = format!("replica found pod={other} address={peer}");
+            for (pod, gateway) in &self.running {
+                let log = gateway.program.wait_for_line(&line, SOON).await;
+                log.with_context(|| format!("{pod} does not know {other}"))?;
+            }
         }
         Ok(())
     }
@@ -210,6 +211,12 @@ impl Members {
             .collect();
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         ready.get(turn.checked_rem(ready.len())?).copied()
+    }
+
+    fn peers(&self) -> Vec<(String, SocketAddr)> {
+        let list = self.lock();
+        let peers = list.iter().map(|member| (member.pod.clone(), member.peer));
+        peers.collect()
     }
 
     fn roster(&self) -> String {

@@ -66,6 +66,7 @@ async fn a_restarted_owner_serves_its_sessions_anew() -> Result<()> {
     replicas.kill("x")?;
     replicas.forget("x");
     replicas.add("x").await?;
+    replicas.settled().await?;
 
     let x = replicas.replica("x")?.listen;
     for address in [x, y, x] {

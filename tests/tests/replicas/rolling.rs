@@ -4,8 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use anyhow::{Result, ensure};
-use serde_json::json;
+use anyhow::{Context, Result, ensure};
+use http_body_util::BodyExt as _;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use vmcp_tests::backend::{Backend, Script};
 use vmcp_tests::http::{self, LegacyClient};
 use vmcp_tests::stack::Replicas;
@@ -15,6 +19,7 @@ use crate::kit::{client_sessions, delete, echo, text};
 const CALLS: usize = 10_000;
 const LEGACY: usize = 12;
 const MODERN: usize = 4;
+const KEPT: usize = 4;
 
 /// What the clients have done together.
 #[derive(Default)]
@@ -35,7 +40,8 @@ impl Ledger {
 }
 
 /// Issue 4, Show: rolling restart of two replicas under 10^4 calls: 0 failed, and every session
-/// keeps the upstream session that it began with.
+/// keeps the upstream session that it began with. Clients that keep their connections are told
+/// before these end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_of_two_replicas_loses_no_call_and_no_session() -> Result<()> {
     let stateful = Backend::start(Script::legacy()).await?;
@@ -51,6 +57,9 @@ async fn a_rolling_restart_of_two_replicas_loses_no_call_and_no_session() -> Res
     }
     for _ in 0..MODERN {
         clients.spawn(modern_calls(address, Arc::clone(&ledger)));
+    }
+    for _ in 0..KEPT {
+        clients.spawn(kept_connections(address, Arc::clone(&ledger)));
     }
     for (new, old) in [("three", "one"), ("four", "two")] {
         replicas.add(new).await?;
@@ -100,6 +109,31 @@ async fn modern_calls(address: SocketAddr, ledger: Arc<Ledger>) -> Result<()> {
         let params = json!({ "name": "b_echo", "arguments": echo(&said) });
         let answer = http::modern(address, "tools/call", params).await?.json()?;
         ensure!(text(&answer) == said, "{said}: {answer}");
+    }
+    Ok(())
+}
+
+/// Call after call over one connection, until it is told that the connection ends.
+async fn kept_connections(address: SocketAddr, ledger: Arc<Ledger>) -> Result<()> {
+    while ledger.goes_on() {
+        let stream = TcpStream::connect(address).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let mut ends = false;
+        while !ends && ledger.goes_on() {
+            let said = ledger.next();
+            let params = json!({ "name": "b_echo", "arguments": echo(&said) });
+            let request = http::modern_request(address, "/mcp", ("tools/call", params), &[])?;
+            sender.ready().await.context("closed without a word")?;
+            let response = sender.send_request(request).await?;
+            let headers = response.headers();
+            ends = headers
+                .get("connection")
+                .is_some_and(|value| value == "close");
+            let body = response.into_body().collect().await?.to_bytes();
+            let answer: Value = serde_json::from_slice(&body)?;
+            ensure!(text(&answer) == said, "{said}: {answer}");
+        }
     }
     Ok(())
 }

@@ -180,3 +180,6 @@ pub fn describe(error: &hyper::Error) -> String {
         None => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

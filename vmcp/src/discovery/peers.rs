@@ -89,6 +89,13 @@ pub fn publish(roster: &watch::Sender<Arc<Roster>>, peers: Vec<Peer>) {
         let changed = *old.peers != *peers;
         if changed {
             tracing::info!(replicas = peers.len(), "replicas changed");
+            let known = |peer: &&Peer| {
+                let mut old = old.peers.iter();
+                old.any(|one| one.pod == peer.pod && one.address == peer.address)
+            };
+            for Peer { pod, address, .. } in peers.iter().filter(|peer| !known(peer)) {
+                tracing::info!(%pod, %address, "replica found");
+            }
             *old = Arc::new(Roster {
                 peers: peers.into(),
             });

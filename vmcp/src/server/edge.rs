@@ -10,9 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, ORIGIN};
+use hyper::header::{CONNECTION, HeaderMap, HeaderValue, ORIGIN};
 use hyper::service::Service;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use tracing::debug;
 
 use super::answer::{empty, moved, not_allowed, refuse, relayed, write};
@@ -73,6 +73,7 @@ impl Edge {
     async fn answer(self, request: Request<Incoming>) -> Response<Reply> {
         let guard = self.serving.begin();
         let origin = request.headers().get(ORIGIN).cloned();
+        let version = request.version();
         let mut response = match self.admit(&request) {
             Err(refused) => {
                 debug!(%refused, "request refused");
@@ -84,6 +85,12 @@ impl Edge {
             && response.status() != StatusCode::FORBIDDEN
         {
             cors::expose(origin, response.headers_mut());
+        }
+        // Who keeps its connection would else meet the moment at which it is closed. HTTP/2 has a
+        // way of its own to say so.
+        if version < Version::HTTP_2 && self.relay.is_leaving() {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
         }
         response
     }

@@ -147,6 +147,11 @@ impl Relay {
         }
     }
 
+    /// This replica stops.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.is_cancelled()
+    }
+
     /// Tells the other replicas to send nothing here any more, before the peer port closes.
     pub async fn farewell(&self) {
         let Some(peers) = &self.peers else { return };
@@ -262,7 +267,7 @@ impl Relay {
         }
         let mut ready = peers.ready();
         ready.retain(|pod| !gone.contains(pod));
-        let us = (!self.leaving.is_cancelled()).then_some(own);
+        let us = (!self.is_leaving()).then_some(own);
         let all = ready.iter().chain(us).map(AsRef::as_ref);
         successor(id, all)
             .filter(|pod| **pod != **own)
