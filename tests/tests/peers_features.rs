@@ -240,18 +240,21 @@ async fn every_client_uses_every_feature_of_the_reference_server() {
     compare_real(Server::EverythingHttp, "everything", "auto", &plan).await;
 }
 
+/// It answers `input_required`, which becomes requests for a legacy client.
 #[tokio::test]
 async fn every_client_uses_every_feature_of_a_modern_typescript_server() {
     let plan = asking_plan();
     compare_real(Server::FeaturesTs2, "modern-ts2", "auto", &plan).await;
 }
 
+/// It asks on the stream of the call, and for roots on that of the session.
 #[tokio::test]
 async fn every_client_uses_every_feature_of_a_server_of_python_sdk_1() {
     let plan = asking_plan();
     compare_real(Server::FeaturesPy1, "legacy-py1", "auto", &plan).await;
 }
 
+/// It answers `input_required`, with a state of its own that every retry brings back.
 #[tokio::test]
 async fn every_client_uses_every_feature_of_a_modern_server_of_python_sdk_2() {
     let plan = asking_plan();

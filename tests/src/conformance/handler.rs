@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::try_join_all;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ClientCapabilities, CompleteRequestParams,
     CompleteResult, CompletionInfo, ErrorCode, GetPromptRequestParams, GetPromptResponse,
@@ -320,10 +321,12 @@ async fn ask(asked: Asked<'_>, context: &Context) -> Result<Outcome, ErrorData> 
             }
             Step::Ask { requests, state } => {
                 call.state = state;
-                for (name, request) in requests {
+                // All at once, as the modern form has it.
+                let asked = requests.into_iter().map(|(name, request)| async {
                     let answer = put(typed(request)?, context).await?;
-                    call.responses.insert(name, answer);
-                }
+                    Ok::<_, ErrorData>((name, answer))
+                });
+                call.responses.extend(try_join_all(asked).await?);
             }
         }
     }
