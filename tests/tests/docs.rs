@@ -71,6 +71,42 @@ fn assert_named(what: &str, wanted: &BTreeSet<String>, path: &str) {
     assert!(missing.is_empty(), "{path} names no {what}: {missing:?}");
 }
 
+/// Style 8: every limit is documented under its name, and none that there is not.
+#[test]
+fn every_limit_is_documented() {
+    let constants: BTreeSet<_> = document("vmcp/core/src/limits.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.split_once(':'))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    assert_named("limits", &constants, "docs/api.md");
+
+    let text = document("docs/api.md");
+    let table = text.split("\n## Limits\n").nth(1).unwrap();
+    let columns = table.lines().filter_map(|line| line.split(" | ").nth(2));
+    let named: BTreeSet<_> = columns.flat_map(quoted_words).collect();
+    let unknown: Vec<_> = named
+        .difference(&constants)
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert!(unknown.is_empty(), "limits that there are not: {unknown:?}");
+}
+
+/// Every path of the port for clients is documented.
+#[test]
+fn every_endpoint_is_documented() {
+    let source = document("vmcp/src/server/endpoint.rs");
+    let paths = source.split("const PATHS: &str = \"").nth(1).unwrap();
+    let paths = paths.split('"').next().unwrap().replace(" and ", ", ");
+    let text = document("docs/api.md");
+    for path in paths.split(", ") {
+        assert!(
+            text.contains(&format!("`{path}`")),
+            "docs/api.md has no {path}"
+        );
+    }
+}
+
 /// Build 1: every field of both kinds is documented.
 #[test]
 fn every_field_of_the_api_is_documented() {
