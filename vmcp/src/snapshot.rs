@@ -185,7 +185,7 @@ pub struct Snapshot {
     /// `metadata.generation` of the VirtualMCPServer that this was made from.
     pub observed_generation: i64,
     /// In the order of the spec: refs, then name.
-    pub backends: Arc<[BackendView]>,
+    pub backends: Arc<[Arc<BackendView>]>,
     pub by_name: Arc<HashMap<BackendName, usize>>,
     /// Of all backends together.
     pub lists: Arc<Lists>,
@@ -212,7 +212,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     #[must_use]
-    pub fn backend(&self, name: &BackendName) -> Option<&BackendView> {
+    pub fn backend(&self, name: &BackendName) -> Option<&Arc<BackendView>> {
         self.by_name.get(name).and_then(|&at| self.backends.get(at))
     }
 

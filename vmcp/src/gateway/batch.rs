@@ -21,7 +21,7 @@ type Member<'a> = Result<Message<'a>, ParseError>;
 impl Gateway {
     /// Responses come in one JSON array, or on one stream where one of them does. Notifications
     /// and responses of the client alone are accepted without a word.
-    pub(super) async fn batch(&self, facts: &Facts, body: &Bytes) -> Answer {
+    pub(super) async fn batch(&self, facts: &Facts<'_>, body: &Bytes) -> Answer {
         let members = match jsonrpc::parse_batch(body) {
             Ok(members) => members,
             Err(error) => return refused(&error),

@@ -75,7 +75,7 @@ impl Gateway {
     }
 
     /// A POST to `/messages`. What there is to say to it comes on the stream.
-    pub fn message(self: &Arc<Self>, facts: &Facts, body: &Bytes) -> Answer {
+    pub fn message(self: &Arc<Self>, facts: &Facts<'_>, body: &Bytes) -> Answer {
         let Some(id) = &facts.session else {
             let error = invalid_request("query parameter sessionId is missing: GET /sse first");
             return Answer::error(400, &RequestId::Null, &error);
@@ -98,7 +98,7 @@ impl Gateway {
             let error = invalid_request("too many messages are being worked on");
             return Answer::error(503, &RequestId::Null, &error);
         };
-        let (gateway, facts, body) = (Arc::clone(self), facts.clone(), body.clone());
+        let (gateway, facts, body) = (Arc::clone(self), facts.to_owned(), body.clone());
         let work = Arc::clone(&line);
         line.work.spawn(async move {
             let answer = gateway.post(&facts, &body).await;

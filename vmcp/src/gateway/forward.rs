@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
-use vmcp_core::id::BackendName;
 use vmcp_core::jsonrpc::{Request, RequestId, RpcError, raw};
 use vmcp_core::mcp::error::code;
 use vmcp_core::mcp::task::{self, is_about_task};
@@ -51,7 +50,7 @@ pub(super) struct Caller {
 pub(super) struct CallMeter {
     pub meter: Arc<dyn RequestMeter>,
     pub method: &'static str,
-    pub backend: BackendName,
+    pub view: Arc<BackendView>,
     pub started: Instant,
 }
 
@@ -60,7 +59,7 @@ impl CallMeter {
         self.meter.record(&RequestRecord {
             method: self.method,
             kind: RequestKind::of(self.method),
-            backend: Some(&self.backend),
+            backend: Some(&self.view),
             code,
             took: self.started.elapsed(),
         });
@@ -73,7 +72,7 @@ pub(super) struct Forward {
     /// The client's.
     pub id: RequestId,
     pub caller: Caller,
-    pub view: BackendView,
+    pub view: Arc<BackendView>,
     pub meter: CallMeter,
     pub method: &'static str,
     pub upstream: UpstreamRequest,
@@ -102,7 +101,7 @@ impl Gateway {
     }
 
     /// Is there such an endpoint?
-    pub(super) fn check_path(&self, facts: &Facts) -> Result<(), Answer> {
+    pub(super) fn check_path(&self, facts: &Facts<'_>) -> Result<(), Answer> {
         if self.snapshots.current.load().has(&facts.path) {
             return Ok(());
         }
@@ -137,7 +136,7 @@ impl Gateway {
         let meter = CallMeter {
             meter: Arc::clone(&self.meter),
             method,
-            backend: view.id.name.clone(),
+            view: Arc::clone(view),
             started,
         };
         let target = target(view).map_err(|error| {
@@ -170,7 +169,7 @@ impl Gateway {
             backend_era: era,
             task: is_about_task(method).then(|| task::id_of(params)).flatten(),
             caller,
-            view: view.clone(),
+            view: Arc::clone(view),
             meter,
             method,
             upstream,

@@ -15,7 +15,7 @@ use super::outbox::Resumed;
 
 impl Gateway {
     /// A GET: with `Last-Event-ID` the rest of that stream, else what belongs to no call.
-    pub fn get(&self, facts: &Facts) -> Answer {
+    pub fn get(&self, facts: &Facts<'_>) -> Answer {
         if let Err(answer) = self.check_path(facts) {
             return answer;
         }

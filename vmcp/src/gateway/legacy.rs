@@ -61,7 +61,7 @@ struct CancelledParams<'a> {
 }
 
 impl Gateway {
-    pub(super) async fn legacy_request(&self, facts: &Facts, request: &Request<'_>) -> Answer {
+    pub(super) async fn legacy_request(&self, facts: &Facts<'_>, request: &Request<'_>) -> Answer {
         let started = Instant::now();
         if request.method == method::INITIALIZE {
             let answer = self.initialize(&facts.path, request);
@@ -102,7 +102,7 @@ impl Gateway {
 
     pub(super) fn legacy_notification(
         &self,
-        facts: &Facts,
+        facts: &Facts<'_>,
         notification: &Notification<'_>,
     ) -> Answer {
         let session = match self.session(facts) {
@@ -125,7 +125,7 @@ impl Gateway {
 
     /// The session that a request names. Without the header it is a bad request, with an id that
     /// is not ours it is not found.
-    pub(super) fn session(&self, facts: &Facts) -> Result<Arc<Live>, Answer> {
+    pub(super) fn session(&self, facts: &Facts<'_>) -> Result<Arc<Live>, Answer> {
         let Some(id) = &facts.session else {
             let error = RpcError::new(
                 code::INVALID_REQUEST,
@@ -135,8 +135,7 @@ impl Gateway {
         };
         let uid = Arc::clone(&self.snapshots.current.load().uid);
         let session = self.sessions.find(id, &uid, unix_now());
-        let path = facts.path.to_string();
-        let here = session.filter(|session| session.claims.path == path);
+        let here = session.filter(|session| facts.path.is(&session.claims.path));
         here.ok_or_else(|| {
             let error = RpcError::new(code::SESSION_NOT_FOUND, "session not found");
             Answer::error(404, &RequestId::Null, &error)
@@ -230,7 +229,7 @@ pub(super) fn method_not_found(method: &str) -> RpcError {
     )
 }
 
-fn legacy_caller(facts: &Facts, session: &Arc<Live>, id: &RequestId) -> Caller {
+fn legacy_caller(facts: &Facts<'_>, session: &Arc<Live>, id: &RequestId) -> Caller {
     Caller {
         era: Era::Legacy,
         scope: SessionScope::Client(Arc::clone(&session.id)),
@@ -271,7 +270,7 @@ pub(super) fn is_log_level(level: &str) -> bool {
     LOG_LEVELS.contains(&level)
 }
 
-fn check_version(facts: &Facts, id: &RequestId) -> Result<(), Answer> {
+fn check_version(facts: &Facts<'_>, id: &RequestId) -> Result<(), Answer> {
     match &facts.protocol_version {
         None => Ok(()),
         Some(text) if ProtocolVersion::parse(text).is_some() => Ok(()),

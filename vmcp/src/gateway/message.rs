@@ -3,6 +3,7 @@
 //! Owns the request as the edge hands it over and the answer as the edge writes it. Knows status
 //! codes as numbers and headers by meaning; never an HTTP library.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
 
@@ -19,19 +20,39 @@ pub enum Accepts {
     JsonOrEvents,
 }
 
-/// Header facts of one request, decoded as text and not yet judged.
+/// Header facts of one request, decoded as text and not yet judged. They lie in the request.
 #[derive(Clone, Debug)]
-pub struct Facts {
-    pub session: Option<Box<str>>,
-    pub protocol_version: Option<Box<str>>,
-    pub method: Option<Box<str>>,
-    pub name: Option<Box<str>>,
+pub struct Facts<'a> {
+    pub session: Option<Cow<'a, str>>,
+    pub protocol_version: Option<Cow<'a, str>>,
+    pub method: Option<Cow<'a, str>>,
+    pub name: Option<Cow<'a, str>>,
     pub accepts: Accepts,
     /// Where a client that lost its stream wants to go on.
-    pub last_event_id: Option<Box<str>>,
+    pub last_event_id: Option<Cow<'a, str>>,
     /// `Mcp-Param-*`, names lower case, values as they came.
     pub param_headers: Vec<(Box<str>, Box<str>)>,
     pub path: EndpointPath,
+}
+
+impl Facts<'_> {
+    /// For work that outlives the request.
+    #[must_use]
+    pub fn to_owned(&self) -> Facts<'static> {
+        fn owned(text: Option<&Cow<'_, str>>) -> Option<Cow<'static, str>> {
+            text.map(|text| Cow::Owned(text.to_string()))
+        }
+        Facts {
+            session: owned(self.session.as_ref()),
+            protocol_version: owned(self.protocol_version.as_ref()),
+            method: owned(self.method.as_ref()),
+            name: owned(self.name.as_ref()),
+            accepts: self.accepts,
+            last_event_id: owned(self.last_event_id.as_ref()),
+            param_headers: self.param_headers.clone(),
+            path: self.path.clone(),
+        }
+    }
 }
 
 /// Which of our endpoints was asked.
@@ -44,12 +65,28 @@ pub enum EndpointPath {
     Backend(BackendName),
 }
 
+impl EndpointPath {
+    const ALL: &str = "/mcp";
+
+    /// Is this the path of the URL?
+    #[must_use]
+    pub fn is(&self, path: &str) -> bool {
+        match self {
+            Self::All => path == Self::ALL,
+            Self::Backend(name) => {
+                let rest = path.strip_prefix(Self::ALL);
+                rest.and_then(|rest| rest.strip_prefix('/')) == Some(&*name.0)
+            }
+        }
+    }
+}
+
 /// The path of the URL; sessions are bound to it.
 impl fmt::Display for EndpointPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::All => f.write_str("/mcp"),
-            Self::Backend(name) => write!(f, "/mcp/{name}"),
+            Self::All => f.write_str(Self::ALL),
+            Self::Backend(name) => write!(f, "{}/{name}", Self::ALL),
         }
     }
 }

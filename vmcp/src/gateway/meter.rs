@@ -6,8 +6,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use vmcp_core::id::BackendName;
 use vmcp_core::mcp::method;
+
+use crate::snapshot::BackendView;
 
 /// `kind` label of the request histogram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,7 +51,7 @@ pub struct RequestRecord<'a> {
     /// A known MCP method or `other`.
     pub method: &'static str,
     pub kind: RequestKind,
-    pub backend: Option<&'a BackendName>,
+    pub backend: Option<&'a BackendView>,
     /// `ok`, `tool_error`, a reason, or `rpc_other`.
     pub code: &'static str,
     pub took: Duration,

@@ -120,7 +120,7 @@ impl Gateway {
     }
 
     /// A POSTed message.
-    pub async fn post(&self, facts: &Facts, body: &Bytes) -> Answer {
+    pub async fn post(&self, facts: &Facts<'_>, body: &Bytes) -> Answer {
         let message = match jsonrpc::parse(body) {
             Ok(message) => message,
             Err(ParseError::Batch) => return self.batch(facts, body).await,
@@ -137,7 +137,7 @@ impl Gateway {
     }
 
     /// A DELETE: the client ends its session.
-    pub async fn delete(&self, facts: &Facts) -> Answer {
+    pub async fn delete(&self, facts: &Facts<'_>) -> Answer {
         let session = match self.session(facts) {
             Ok(session) => session,
             Err(answer) => return answer,
@@ -177,7 +177,7 @@ impl Gateway {
         }
     }
 
-    async fn legacy(&self, facts: &Facts, message: Message<'_>) -> Answer {
+    async fn legacy(&self, facts: &Facts<'_>, message: Message<'_>) -> Answer {
         match message {
             Message::Request(request) => self.legacy_request(facts, &request).await,
             Message::Notification(notification) => self.legacy_notification(facts, &notification),
@@ -192,7 +192,7 @@ impl Gateway {
         }
     }
 
-    async fn modern(&self, facts: &Facts, message: Message<'_>) -> Answer {
+    async fn modern(&self, facts: &Facts<'_>, message: Message<'_>) -> Answer {
         match message {
             Message::Request(request) => self.modern_request(facts, &request).await,
             Message::Notification(_) => Answer::Empty { status: 202 },

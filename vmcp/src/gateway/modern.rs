@@ -29,7 +29,7 @@ const DISCOVER_TTL_MS: u64 = 60_000;
 /// Does this message claim to be of a modern revision? The body decides first, as the
 /// specification says; the header alone is enough, so that a lost envelope is told and not taken
 /// for a legacy request.
-pub(super) fn claims(facts: &Facts, message: &Message<'_>) -> bool {
+pub(super) fn claims(facts: &Facts<'_>, message: &Message<'_>) -> bool {
     let params = match message {
         Message::Request(request) if request.method == method::SERVER_DISCOVER => return true,
         Message::Request(request) => request.params,
@@ -49,7 +49,7 @@ pub(super) fn claims(facts: &Facts, message: &Message<'_>) -> bool {
 }
 
 impl Gateway {
-    pub(super) async fn modern_request(&self, facts: &Facts, request: &Request<'_>) -> Answer {
+    pub(super) async fn modern_request(&self, facts: &Facts<'_>, request: &Request<'_>) -> Answer {
         let started = Instant::now();
         let envelope = match check(facts, request) {
             Ok(envelope) => envelope,
@@ -92,7 +92,7 @@ pub(super) fn invalid_request(text: impl Into<String>) -> RpcError {
     RpcError::new(code::INVALID_REQUEST, text)
 }
 
-fn modern_caller(facts: &Facts, envelope: &ModernMeta<'_>) -> Caller {
+fn modern_caller(facts: &Facts<'_>, envelope: &ModernMeta<'_>) -> Caller {
     Caller {
         era: Era::Modern,
         scope: SessionScope::Lease,
@@ -115,7 +115,7 @@ fn names_level(raw: &str) -> bool {
 }
 
 /// The envelope of a request, or the status and error that the specification asks for.
-fn check<'a>(facts: &Facts, request: &Request<'a>) -> Result<ModernMeta<'a>, (u16, RpcError)> {
+fn check<'a>(facts: &Facts<'_>, request: &Request<'a>) -> Result<ModernMeta<'a>, (u16, RpcError)> {
     let params: &'a str = request.params.map_or("{}", RawValue::get);
     let Some(envelope) = ModernMeta::parse(params) else {
         return Err((400, missing(meta::PROTOCOL_VERSION)));
@@ -142,7 +142,7 @@ fn check<'a>(facts: &Facts, request: &Request<'a>) -> Result<ModernMeta<'a>, (u1
     Ok(envelope)
 }
 
-fn check_version(facts: &Facts, envelope: &ModernMeta<'_>) -> Result<(), (u16, RpcError)> {
+fn check_version(facts: &Facts<'_>, envelope: &ModernMeta<'_>) -> Result<(), (u16, RpcError)> {
     let requested = &*envelope.protocol_version;
     check_header(
         "MCP-Protocol-Version",

@@ -66,9 +66,9 @@ struct StateParams<'a> {
 impl Gateway {
     /// Whose state a request needs.
     #[must_use]
-    pub fn whose(&self, facts: &Facts, body: &Bytes) -> Whose {
+    pub fn whose(&self, facts: &Facts<'_>, body: &Bytes) -> Whose {
         if let Some(id) = &facts.session {
-            return Whose::Session(id.clone());
+            return Whose::Session((**id).into());
         }
         self.state_owner(body).map_or(Whose::Anyone, Whose::State)
     }

@@ -46,7 +46,8 @@ impl Publication {
         };
         self.made = Some(made.clone());
         self.revision += 1;
-        let backends: Arc<[BackendView]> = state.slots.iter().map(|slot| view(slot, now)).collect();
+        let views = state.slots.iter().map(|slot| Arc::new(view(slot, now)));
+        let backends: Arc<[Arc<BackendView>]> = views.collect();
         let report = self.report(state, &backends, &made);
         let desired = state.desired.as_deref();
         let by_name = backends
@@ -84,7 +85,7 @@ impl Publication {
         }
     }
 
-    fn report(&self, state: &State, backends: &[BackendView], made: &Made) -> Report {
+    fn report(&self, state: &State, backends: &[Arc<BackendView>], made: &Made) -> Report {
         let unix_ms = |tick| self.clock.map_or(0, |clock| clock.unix_ms(tick));
         let facts: Vec<BackendFacts<'_>> = backends
             .iter()

@@ -91,7 +91,7 @@ pub(super) fn gateway(
     process: &Arc<ProcessMeter>,
     streams: CancellationToken,
 ) -> Result<Arc<Gateway>, ServeError> {
-    let meter = Requests::new(doors.snapshots.clone(), Arc::clone(process));
+    let meter = Requests::new(Arc::clone(process));
     let sessions = Sessions::new(Arc::new(us.sealer()?), us.owner.clone());
     let sessions = sessions
         .with_idle(us.session_idle)

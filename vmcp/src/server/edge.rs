@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tracing::debug;
@@ -29,7 +29,10 @@ use crate::gateway::message::{Answer, Facts};
 
 /// Serves the requests of one connection.
 #[derive(Clone, Debug)]
-pub(super) struct Edge {
+pub(super) struct Edge(Arc<Connection>);
+
+#[derive(Debug)]
+struct Connection {
     gateway: Arc<Gateway>,
     relay: Arc<Relay>,
     hop: Hop,
@@ -44,33 +47,35 @@ impl Edge {
         peer: IpAddr,
         serving: Serving,
     ) -> Self {
-        Self {
+        Self(Arc::new(Connection {
             gateway,
             relay,
             hop: Hop::Client,
             peer,
             serving,
-        }
+        }))
     }
 
     /// For what other replicas pass on.
     pub(super) fn for_replicas(gateway: Arc<Gateway>, relay: Arc<Relay>) -> Self {
-        Self {
+        Self(Arc::new(Connection {
             gateway,
             hop: Hop::Replica,
             peer: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             serving: relay.passed_on.clone(),
             relay,
-        }
+        }))
     }
 
     /// A request that another replica has admitted.
     pub(super) async fn passed_on(self, request: Request<Incoming>) -> Response<Reply> {
-        let guard = self.serving.begin();
-        self.route(request, guard).await
+        let guard = self.0.serving.begin();
+        self.0.route(request, guard).await
     }
+}
 
-    async fn answer(self, request: Request<Incoming>) -> Response<Reply> {
+impl Connection {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Reply> {
         let guard = self.serving.begin();
         let origin = request.headers().get(ORIGIN).cloned();
         let version = request.version();
@@ -100,33 +105,33 @@ impl Edge {
             .uri()
             .authority()
             .map(|authority| authority.as_str())
-            .or_else(|| text(request.headers(), "host"));
+            .or_else(|| text(request.headers(), HOST));
         let snapshot = self.gateway.snapshots().current.load();
         guard::admit(
             &snapshot.admission,
             self.peer,
             host,
-            text(request.headers(), "origin"),
+            text(request.headers(), ORIGIN),
         )
     }
 
     async fn route(&self, request: Request<Incoming>, guard: ServingGuard) -> Response<Reply> {
-        let Some(endpoint) = Endpoint::parse(request.uri().path()) else {
+        let (head, body) = request.into_parts();
+        let Some(endpoint) = Endpoint::parse(head.uri.path()) else {
             let text = format!("no such path: there are {}", Endpoint::PATHS);
             return refuse(StatusCode::NOT_FOUND, &text, guard);
         };
-        if request.method() == Method::OPTIONS {
+        if head.method == Method::OPTIONS {
             let mut response = empty(StatusCode::NO_CONTENT, guard);
             let answer = response.headers_mut();
-            cors::preflight(request.headers(), endpoint.methods(), answer);
+            cors::preflight(&head.headers, endpoint.methods(), answer);
             return response;
         }
-        let wanted = Wanted::of(request.headers());
-        let facts = facts::facts(request.headers(), request.uri(), &endpoint, wanted);
-        if let Err(refused) = endpoint.check(request.method(), &facts) {
+        let wanted = Wanted::of(&head.headers);
+        let facts = facts::facts(&head.headers, &head.uri, &endpoint, wanted);
+        if let Err(refused) = endpoint.check(&head.method, &facts) {
             return not_allowed(refused, guard);
         }
-        let (head, body) = request.into_parts();
         let body = match head.method {
             Method::POST => match admit_body(&head.headers, body, wanted).await {
                 Ok(body) => body,
@@ -155,7 +160,7 @@ impl Edge {
         &self,
         endpoint: &Endpoint,
         method: &Method,
-        facts: &Facts,
+        facts: &Facts<'_>,
         body: &Bytes,
     ) -> Answer {
         match (endpoint, method) {
@@ -181,7 +186,7 @@ impl Service<Request<Incoming>> for Edge {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let edge = self.clone();
-        Box::pin(async move { Ok(edge.answer(request).await) })
+        Box::pin(async move { Ok(edge.0.answer(request).await) })
     }
 }
 

@@ -60,7 +60,7 @@ impl Endpoint {
     }
 
     /// What can be refused by method and headers alone.
-    pub(super) fn check(&self, method: &Method, facts: &Facts) -> Result<(), Refused> {
+    pub(super) fn check(&self, method: &Method, facts: &Facts<'_>) -> Result<(), Refused> {
         let allowed = self.methods();
         match (self, method) {
             (Self::Mcp(_) | Self::Messages, &Method::POST) => Ok(()),
@@ -127,10 +127,10 @@ fn decoded(encoded: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn facts(version: Option<&str>, accepts: Accepts) -> Facts {
+    fn facts(version: Option<&str>, accepts: Accepts) -> Facts<'_> {
         Facts {
             session: None,
-            protocol_version: version.map(Box::from),
+            protocol_version: version.map(Into::into),
             method: None,
             name: None,
             accepts,

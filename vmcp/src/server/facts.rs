@@ -2,8 +2,10 @@
 //!
 //! Owns the reading of what a client says outside the body. Judges nothing but media types.
 
+use std::borrow::Cow;
+
 use hyper::Uri;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName};
 
 use vmcp_core::mcp::header;
 
@@ -46,30 +48,57 @@ impl Wanted {
     }
 }
 
-pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-pub(super) fn facts(headers: &HeaderMap, uri: &Uri, endpoint: &Endpoint, wanted: Wanted) -> Facts {
-    let owned = |name| text(headers, name).map(Box::from);
-    let (session, path) = match endpoint {
-        Endpoint::Mcp(path) => (owned(header::MCP_SESSION_ID), path.clone()),
-        Endpoint::Events => (None, EndpointPath::All),
-        Endpoint::Messages => (session_in(uri), EndpointPath::All),
-    };
-    Facts {
-        session,
-        protocol_version: owned(header::MCP_PROTOCOL_VERSION),
-        method: owned(header::MCP_METHOD),
-        name: owned(header::MCP_NAME),
+pub(super) fn facts<'a>(
+    headers: &'a HeaderMap,
+    uri: &'a Uri,
+    endpoint: &Endpoint,
+    wanted: Wanted,
+) -> Facts<'a> {
+    let mut facts = Facts {
+        session: None,
+        protocol_version: None,
+        method: None,
+        name: None,
         accepts: match wanted {
             Wanted::Json | Wanted::Nothing => Accepts::JsonOnly,
             Wanted::Events | Wanted::Either => Accepts::JsonOrEvents,
         },
-        last_event_id: owned(header::LAST_EVENT_ID),
-        param_headers: param_headers(headers),
-        path,
+        last_event_id: None,
+        param_headers: Vec::new(),
+        path: EndpointPath::All,
+    };
+    for (name, value) in headers {
+        let name = name.as_str();
+        let place = match name {
+            header::MCP_SESSION_ID => &mut facts.session,
+            header::MCP_PROTOCOL_VERSION => &mut facts.protocol_version,
+            header::MCP_METHOD => &mut facts.method,
+            header::MCP_NAME => &mut facts.name,
+            header::LAST_EVENT_ID => &mut facts.last_event_id,
+            _ => {
+                if name.starts_with(header::MCP_PARAM_PREFIX)
+                    && let Ok(value) = value.to_str()
+                {
+                    facts.param_headers.push((name.into(), value.into()));
+                }
+                continue;
+            }
+        };
+        // Of a header that comes twice the first counts.
+        if place.is_none() {
+            *place = value.to_str().ok().map(Cow::Borrowed);
+        }
     }
+    match endpoint {
+        Endpoint::Mcp(path) => facts.path = path.clone(),
+        Endpoint::Events => facts.session = None,
+        Endpoint::Messages => facts.session = session_in(uri),
+    }
+    facts
 }
 
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
@@ -77,24 +106,13 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
         let essence = value.split(';').next().unwrap_or_default().trim();
         essence.eq_ignore_ascii_case("application/json")
     };
-    text(headers, CONTENT_TYPE.as_str()).is_some_and(essence)
+    text(headers, CONTENT_TYPE).is_some_and(essence)
 }
 
 /// `sessionId` as we wrote it into the `endpoint` event: it needs no escapes.
-fn session_in(uri: &Uri) -> Option<Box<str>> {
+fn session_in(uri: &Uri) -> Option<Cow<'_, str>> {
     let mut pairs = uri.query()?.split('&');
-    pairs.find_map(|pair| pair.strip_prefix("sessionId=").map(Box::from))
-}
-
-/// Arguments that a modern client repeats in headers.
-fn param_headers(headers: &HeaderMap) -> Vec<(Box<str>, Box<str>)> {
-    let params = headers.iter().filter_map(|(name, value)| {
-        let name = name.as_str();
-        let value = value.to_str().ok()?;
-        name.starts_with(header::MCP_PARAM_PREFIX)
-            .then(|| (name.into(), value.into()))
-    });
-    params.collect()
+    pairs.find_map(|pair| pair.strip_prefix("sessionId=").map(Cow::Borrowed))
 }
 
 fn is_any(range: &str, known: &[&str]) -> bool {

@@ -30,9 +30,10 @@ pub fn admit(
     origin: Option<&str>,
 ) -> Result<(), Refused> {
     let host = host.ok_or(Refused::NoHost)?;
-    let name = host_name(host).to_ascii_lowercase();
-    let local = peer.is_loopback() && is_local_name(&name);
-    if !local && !admission.hosts.iter().any(|allowed| bare(allowed) == name) {
+    let name = host_name(host);
+    let local = peer.is_loopback() && is_local_name(name);
+    let is_name = |allowed: &Box<str>| bare(allowed).eq_ignore_ascii_case(name);
+    if !local && !admission.hosts.iter().any(is_name) {
         return Err(Refused::Host(host.to_owned()));
     }
     match origin {
@@ -44,13 +45,13 @@ pub fn admit(
 }
 
 fn is_listed(admission: &Admission, origin: &str) -> bool {
-    let lower = origin.to_ascii_lowercase();
-    admission.origins.iter().any(|allowed| **allowed == *lower)
+    let mut listed = admission.origins.iter();
+    listed.any(|allowed| allowed.eq_ignore_ascii_case(origin))
 }
 
 fn is_local_origin(origin: &str) -> bool {
     let authority = origin.split_once("://").map(|(_, authority)| authority);
-    authority.is_some_and(|authority| is_local_name(&host_name(authority).to_ascii_lowercase()))
+    authority.is_some_and(|authority| is_local_name(host_name(authority)))
 }
 
 /// The name in `name:port`, `[v6]:port` or `name`, without a root dot.
@@ -72,7 +73,7 @@ fn bare(host: &str) -> &str {
 }
 
 fn is_local_name(name: &str) -> bool {
-    name == "localhost"
+    name.eq_ignore_ascii_case("localhost")
         || name
             .parse::<IpAddr>()
             .is_ok_and(|address| address.is_loopback())

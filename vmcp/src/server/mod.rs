@@ -16,18 +16,20 @@ mod handover;
 mod passing;
 mod peer_edge;
 mod phase_io;
+mod quiet;
 mod relay;
 mod relayed;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -42,13 +44,19 @@ pub use relay::Relay;
 
 use edge::Edge;
 use peer_edge::PeerEdge;
-use phase_io::{PhaseIo, Serving};
+use phase_io::{Clocks, PhaseIo, Serving, Version};
+use quiet::Quiet;
 
 /// Pause after a failed `accept`: out of descriptors passes only with time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Deadline for the one line that a refused connection gets.
 const REFUSE_DEADLINE: Duration = Duration::from_secs(1);
+
+const CLOCKS: Clocks = Clocks {
+    head: limits::HEADER_READ,
+    idle: limits::CLIENT_IDLE,
+};
 
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n";
 
@@ -121,50 +129,87 @@ async fn serve(stream: TcpStream, edge: Edge, serving: Serving, stop: Stop) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "no delay not set");
     }
-    let io = PhaseIo::new(stream, serving.clone(), limits::HEADER_READ);
-    let builder = builder();
-    let connection = builder.serve_connection(TokioIo::new(io), edge);
-    tokio::pin!(connection);
-    let mut draining = false;
-    let mut begun = 0;
-    // hyper closes an idle HTTP/1 connection by itself; one of HTTP/2 only here.
-    let mut look =
-        tokio::time::interval_at(Instant::now() + limits::CLIENT_IDLE, limits::CLIENT_IDLE);
-    loop {
-        tokio::select! {
-            result = connection.as_mut() => {
-                if let Err(error) = result {
-                    debug!(%error, "connection ended");
-                }
-                return;
-            }
-            _ = look.tick(), if !draining => {
-                let idle = serving.is_idle() && serving.begun() == begun;
-                begun = serving.begun();
-                if idle {
-                    draining = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
-            () = stop.drain.cancelled(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = stop.now.cancelled() => return,
+    let mut io = PhaseIo::new(stream, serving.clone(), CLOCKS);
+    let version = tokio::select! {
+        biased;
+        version = io.version() => version,
+        () = stop.drain.cancelled() => return,
+    };
+    let cut = stop.now.cancelled();
+    let served = match version {
+        Ok(Version::Http1) => {
+            let connection = http1().serve_connection(TokioIo::new(io), edge);
+            drive(connection, stop.drain.cancelled(), cut).await
         }
+        // Rare, and large: it would take its room in every connection.
+        Ok(Version::Http2) => {
+            let connection = http2().serve_connection(TokioIo::new(io), edge);
+            let finish = async {
+                tokio::select! {
+                    () = stop.drain.cancelled() => {}
+                    () = idle(&serving) => {}
+                }
+            };
+            Box::pin(drive(connection, finish, cut)).await
+        }
+        Err(error) => {
+            debug!(%error, "connection ended before a request");
+            return;
+        }
+    };
+    if let Err(error) = served {
+        debug!(%error, "connection ended");
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+/// Serves until the end of a connection. At `finish` what has begun is finished, at `cut` not even
+/// that.
+async fn drive<C: GracefulConnection>(
+    connection: C,
+    finish: impl Future<Output = ()>,
+    cut: impl Future<Output = ()>,
+) -> Result<(), C::Error> {
+    let mut connection = pin!(connection);
+    let (finish, cut) = (pin!(finish), pin!(cut));
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => return ended,
+        () = Quiet::new(finish) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        biased;
+        ended = connection => ended,
+        () = Quiet::new(cut) => Ok(()),
+    }
+}
+
+/// Resolves when no request was made for a while. An idle connection of HTTP/1 is closed by its
+/// clock, one of HTTP/2 only by this.
+async fn idle(serving: &Serving) {
+    let mut begun = 0;
+    loop {
+        tokio::time::sleep(limits::CLIENT_IDLE).await;
+        if serving.is_idle() && serving.begun() == begun {
+            return;
+        }
+        begun = serving.begun();
+    }
+}
+
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
-        .timer(TokioTimer::new())
         .max_headers(limits::HEADER_COUNT)
         .max_buf_size(limits::HEADER_BYTES)
-        .header_read_timeout(limits::CLIENT_IDLE);
+        // The clocks are `phase_io`'s.
+        .header_read_timeout(None);
     builder
-        .http2()
+}
+
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits::HEADER_BYTES).unwrap_or(u32::MAX))
         .max_concurrent_streams(limits::HTTP2_STREAMS)

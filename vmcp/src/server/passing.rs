@@ -33,7 +33,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// One request as it can be passed on.
 pub(super) struct Passing<'a> {
     pub(super) head: &'a Parts,
-    pub(super) facts: &'a Facts,
+    pub(super) facts: &'a Facts<'a>,
     pub(super) body: &'a Bytes,
 }
 
@@ -89,7 +89,7 @@ pub(super) fn request_id_of(request: &Passing<'_>) -> Option<RequestId> {
 }
 
 /// What a client is told when the replica that served it went away.
-pub(super) fn replica_lost(facts: &Facts) -> RpcError {
+pub(super) fn replica_lost(facts: &Facts<'_>) -> RpcError {
     let code = match facts.session {
         Some(_) => code::LEGACY_UNAVAILABLE,
         None => code::MODERN_PARKED_LOST,

@@ -1,8 +1,9 @@
-//! The header clock of a client connection.
+//! The clocks of a client connection.
 //!
-//! Owns the deadline from the first byte of a request head to its last. hyper has one timer for an
-//! idle connection and for a half-sent head; we owe clients 120 s for the one and 5 s for the
-//! other, so hyper's timer is the idle one and this wrapper is the head's. Never looks at bytes.
+//! Owns the deadlines from the first byte of a request head to its last, and from one request to
+//! the next. hyper has one timer for both, where we owe clients 5 s for the one and 120 s for the
+//! other, and it makes that timer anew for each request. Looks at the first bytes of a connection
+//! only, which tell the version of HTTP.
 
 use std::future::Future;
 use std::io;
@@ -12,11 +13,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// First bytes of an HTTP/2 connection.
-const HTTP2_PREFACE: &[u8] = b"PRI";
+/// First bytes of an HTTP/2 connection; no method of HTTP/1 can begin like this.
+const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
 
 /// Requests of one connection: while none is served, bytes that arrive are a head.
 #[derive(Clone, Debug, Default)]
@@ -59,52 +60,139 @@ impl Drop for ServingGuard {
     }
 }
 
-/// A stream whose reads fail once a request head has taken too long.
+/// A stream whose reads fail once a request head has taken too long, or the client has been silent
+/// for too long.
 #[derive(Debug)]
 pub struct PhaseIo<S> {
     inner: S,
     serving: Serving,
-    limit: Duration,
-    head: Option<Pin<Box<Sleep>>>,
+    limits: Clocks,
+    /// What was read ahead to tell the versions of HTTP apart.
+    ahead: Ahead,
+    version: Option<Version>,
+    phase: Phase,
     /// Requests begun when the clock was looked at last: a head that has become a request since
     /// then is complete, even if no read happened while it was served.
     seen: usize,
-    read_before: bool,
-    /// Frames between requests are no heads there; the first request still has its clock.
-    http2: bool,
+    /// One for all phases. It may ring too early, never too late: setting it for each request would
+    /// cost more than a look at the clock now and then.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// From the first byte of a head to its last.
+    pub head: Duration,
+    /// From one request to the next. Of HTTP/1 only: its connection can be cut at once, while one of
+    /// HTTP/2 says goodbye first.
+    pub idle: Duration,
+}
+
+/// Which HTTP a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    Http1,
+    Http2,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing has come since the last answer. The end of patience, once somebody waits.
+    Idle(Option<Instant>),
+    /// A head has begun.
+    Head(Option<Instant>),
+    Serving,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Ahead {
+    bytes: [u8; HTTP2_PREFACE.len()],
+    from: usize,
+    to: usize,
 }
 
 impl<S> PhaseIo<S> {
-    pub fn new(inner: S, serving: Serving, limit: Duration) -> Self {
+    pub fn new(inner: S, serving: Serving, limits: Clocks) -> Self {
         Self {
             inner,
             serving,
-            limit,
-            head: None,
+            limits,
+            ahead: Ahead::default(),
+            version: None,
+            phase: Phase::Idle(None),
             seen: 0,
-            read_before: false,
-            http2: false,
+            alarm: None,
         }
     }
 
     fn look(&mut self) {
         let begun = self.serving.begun();
-        if begun != self.seen || !self.serving.is_idle() {
-            self.seen = begun;
-            self.head = None;
+        if !self.serving.is_idle() {
+            self.phase = Phase::Serving;
+        } else if begun != self.seen || self.phase == Phase::Serving {
+            self.phase = Phase::Idle(None);
+        }
+        self.seen = begun;
+    }
+
+    fn arrived(&mut self, bytes: usize) {
+        // Frames between requests are no heads; the first request still has its clock.
+        let may_be_head = self.version != Some(Version::Http2) || self.seen == 0;
+        if bytes > 0 && may_be_head && matches!(self.phase, Phase::Idle(_)) {
+            self.phase = Phase::Head(None);
         }
     }
 
-    fn arrived(&mut self, bytes: &[u8]) {
-        if !self.read_before {
-            self.read_before = true;
-            self.http2 = bytes.starts_with(HTTP2_PREFACE);
+    /// Ready when the client has used up its time.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (deadline, limit) = match &mut self.phase {
+            Phase::Head(deadline) => (deadline, self.limits.head),
+            Phase::Idle(deadline) if self.version != Some(Version::Http2) => {
+                (deadline, self.limits.idle)
+            }
+            Phase::Idle(_) | Phase::Serving => return Poll::Pending,
+        };
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if alarm.deadline() > deadline {
+            alarm.as_mut().reset(deadline);
         }
-        let may_be_head = self.serving.is_idle() && !(self.http2 && self.seen > 0);
-        if self.head.is_none() && may_be_head {
-            let deadline = Instant::now() + self.limit;
-            self.head = Some(Box::pin(tokio::time::sleep_until(deadline)));
+        loop {
+            ready!(alarm.as_mut().poll(cx));
+            if alarm.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(deadline);
         }
+    }
+}
+
+impl<S: AsyncRead + Unpin> PhaseIo<S> {
+    /// Reads as much as tells the versions of HTTP apart; the first request still sees it.
+    ///
+    /// # Errors
+    /// Those of reading. An end of the stream is none: what follows sees it.
+    pub async fn version(&mut self) -> io::Result<Version> {
+        let mut ahead = Ahead::default();
+        let version = loop {
+            let read = &ahead.bytes[..ahead.to];
+            if !HTTP2_PREFACE.starts_with(read) {
+                break Version::Http1;
+            }
+            if read.len() == HTTP2_PREFACE.len() {
+                break Version::Http2;
+            }
+            match self.read(&mut ahead.bytes[ahead.to..]).await? {
+                0 => break Version::Http1,
+                more => ahead.to += more,
+            }
+        };
+        self.ahead = ahead;
+        self.version = Some(version);
+        Ok(version)
     }
 }
 
@@ -114,21 +202,32 @@ impl<S: AsyncRead + Unpin> AsyncRead for PhaseIo<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.look();
+        let this = &mut *self;
+        if let Some(ahead) = this.ahead.take(buf.remaining()) {
+            buf.put_slice(ahead);
+            return Poll::Ready(Ok(()));
+        }
+        this.look();
         let before = buf.filled().len();
-        match Pin::new(&mut self.inner).poll_read(cx, buf) {
+        match Pin::new(&mut this.inner).poll_read(cx, buf) {
             Poll::Ready(result) => {
-                self.arrived(buf.filled().get(before..).unwrap_or_default());
+                this.arrived(buf.filled().len() - before);
                 Poll::Ready(result)
             }
-            Poll::Pending => match &mut self.head {
-                None => Poll::Pending,
-                Some(timer) => {
-                    ready!(timer.as_mut().poll(cx));
-                    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-                }
-            },
+            Poll::Pending => {
+                ready!(this.poll_late(cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
         }
+    }
+}
+
+impl Ahead {
+    fn take(&mut self, at_most: usize) -> Option<&[u8]> {
+        let to = self.to.min(self.from.saturating_add(at_most));
+        let bytes = self.bytes.get(self.from..to)?;
+        self.from = to;
+        Some(bytes).filter(|bytes| !bytes.is_empty())
     }
 }
 
@@ -163,66 +262,4 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PhaseIo<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    /// Slow headers are cut off (limit "header read 5 s").
-    #[tokio::test(start_paused = true)]
-    async fn a_head_that_stalls_is_cut_after_the_limit() {
-        let (mut client, server) = tokio::io::duplex(64);
-        let mut io = PhaseIo::new(server, Serving::default(), Duration::from_secs(5));
-        let mut buf = [0_u8; 8];
-
-        client.write_all(b"POST").await.unwrap();
-        assert_eq!(io.read(&mut buf).await.unwrap(), 4);
-        let started = Instant::now();
-        let error = io.read(&mut buf).await.unwrap_err();
-
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(started.elapsed().as_secs(), 5);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_idle_connection_has_no_head_deadline() {
-        let (_client, server) = tokio::io::duplex(64);
-        let mut io = PhaseIo::new(server, Serving::default(), Duration::from_secs(5));
-        let mut buf = [0_u8; 8];
-
-        let read = tokio::time::timeout(Duration::from_secs(60), io.read(&mut buf)).await;
-
-        assert!(read.is_err(), "still waiting");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_being_served_stops_the_head_clock() {
-        let (mut client, server) = tokio::io::duplex(64);
-        let serving = Serving::default();
-        let mut io = PhaseIo::new(server, serving.clone(), Duration::from_secs(5));
-        let mut buf = [0_u8; 8];
-        client.write_all(b"POST").await.unwrap();
-        io.read_exact(&mut buf[..4]).await.unwrap();
-
-        let _guard = serving.begin();
-        let read = tokio::time::timeout(Duration::from_secs(60), io.read(&mut buf)).await;
-
-        assert!(read.is_err(), "still waiting");
-    }
-
-    /// A request that was served between two reads has ended its head's clock.
-    #[tokio::test(start_paused = true)]
-    async fn an_answered_request_leaves_no_clock_on_the_idle_connection() {
-        let (mut client, server) = tokio::io::duplex(64);
-        let serving = Serving::default();
-        let mut io = PhaseIo::new(server, serving.clone(), Duration::from_secs(5));
-        let mut buf = [0_u8; 8];
-        client.write_all(b"POST").await.unwrap();
-        io.read_exact(&mut buf[..4]).await.unwrap();
-
-        drop(serving.begin());
-        let read = tokio::time::timeout(Duration::from_secs(60), io.read(&mut buf)).await;
-
-        assert!(read.is_err(), "still waiting");
-    }
-}
+mod tests;

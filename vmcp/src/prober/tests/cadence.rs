@@ -143,7 +143,7 @@ async fn a_failed_call_makes_a_check_at_once() {
     let view = running.snapshot().backends[0].clone();
     let outcome = CallOutcome::Failed(failure());
     let seen = Observation {
-        id: view.id,
+        id: view.id.clone(),
         generation: view.generation,
         outcome,
     };
