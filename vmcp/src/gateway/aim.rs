@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use vmcp_core::jsonrpc::{self, RpcError, raw};
+use vmcp_core::jsonrpc::{self, RpcError, raw, unquote};
 use vmcp_core::mcp::error::code;
 use vmcp_core::mcp::{Era, method};
 use vmcp_core::route::Route;
@@ -88,9 +88,9 @@ pub(super) fn unroutable(era: Era, uri: &str) -> RpcError {
 }
 
 /// The text of a member of `of`, which is called `what` in the error.
-pub(super) fn text(of: &str, what: &str, key: &str) -> Result<String, RpcError> {
+pub(super) fn text<'a>(of: &'a str, what: &str, key: &str) -> Result<Cow<'a, str>, RpcError> {
     raw::top_level(of, key)
-        .and_then(|raw| serde_json::from_str::<String>(raw).ok())
+        .and_then(unquote)
         .ok_or_else(|| invalid(format!("{what}.{key} is missing or no string")))
 }
 

@@ -237,7 +237,7 @@ fn legacy_caller(facts: &Facts<'_>, session: &Arc<Live>, id: &RequestId) -> Call
         capabilities: declared(session),
         version: session.claims.protocol_version,
         log_level: session.log_level(),
-        info: session.claims.client_info_raw.as_deref().map(Arc::from),
+        info: session.info.clone(),
         path: facts.path.clone(),
         param_headers: Vec::new(),
         cancel: Some(session.begin_call(id)),

@@ -27,6 +27,8 @@ pub struct Live {
     pub claims: SessionClaims,
     /// What backends are told that the client can do: raw, without what is not relayed.
     pub declared: Option<Arc<str>>,
+    /// `clientInfo`, raw.
+    pub info: Option<Arc<str>>,
     last_used: AtomicU64,
     /// Calls under way, for `notifications/cancelled`.
     calls: Mutex<HashMap<RequestId, CancellationToken>>,
@@ -47,6 +49,7 @@ impl Live {
         let declared = claims.client_capabilities_raw.as_deref();
         Self {
             declared: declared.map(|raw| raw::without_members(raw, &NOT_RELAYED).into()),
+            info: claims.client_info_raw.as_deref().map(Arc::from),
             outbox: Arc::new(Outbox::new(claims.protocol_version)),
             id,
             claims,

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
-use vmcp_core::jsonrpc::{Message, Request, RpcError, raw};
+use vmcp_core::jsonrpc::{Message, Request, RpcError, raw, unquote};
 use vmcp_core::mcp::error::code;
 use vmcp_core::mcp::{
     Era, ModernMeta, ProtocolVersion, discover_result, header, known_method, meta, method, task,
@@ -131,8 +131,7 @@ fn check<'a>(facts: &Facts<'_>, request: &Request<'a>) -> Result<ModernMeta<'a>,
         method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL => "taskId",
         _ => return Ok(envelope),
     };
-    let named =
-        raw::top_level(params, name_key).and_then(|raw| serde_json::from_str::<String>(raw).ok());
+    let named = raw::top_level(params, name_key).and_then(unquote);
     let header = match facts.name.as_deref().map(header::decode_name) {
         None => None,
         Some(Ok(name)) => Some(name),

@@ -6,6 +6,7 @@
 
 pub mod guard;
 
+mod again;
 mod answer;
 mod body;
 mod cors;
@@ -42,6 +43,7 @@ use crate::peer::listener;
 
 pub use relay::Relay;
 
+use again::Again;
 use edge::Edge;
 use peer_edge::PeerEdge;
 use phase_io::{Clocks, PhaseIo, Serving, Version};
@@ -169,14 +171,14 @@ async fn drive<C: GracefulConnection>(
     finish: impl Future<Output = ()>,
     cut: impl Future<Output = ()>,
 ) -> Result<(), C::Error> {
-    let mut connection = pin!(connection);
-    let (finish, cut) = (pin!(finish), pin!(cut));
+    let (connection, finish, cut) = (pin!(connection), pin!(finish), pin!(cut));
+    let mut connection = Again::new(connection);
     tokio::select! {
         biased;
-        ended = connection.as_mut() => return ended,
+        ended = &mut connection => return ended,
         () = Quiet::new(finish) => {}
     }
-    connection.as_mut().graceful_shutdown();
+    connection.get_mut().as_mut().graceful_shutdown();
     tokio::select! {
         biased;
         ended = connection => ended,

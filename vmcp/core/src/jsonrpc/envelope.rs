@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::raw::string_stop;
-use super::{ParseError, RequestId, RpcError};
+use super::{ParseError, RequestId, RpcError, unquote};
 use crate::limits;
 
 /// A message, of either side.
@@ -175,15 +175,8 @@ fn answer<'a>(
     }
 }
 
-/// The string that a raw value is, borrowed where nothing is escaped.
 fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let raw = raw.get();
-    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(inner))
-    }
+    unquote(raw.get())
 }
 
 /// The JSON parser skips raw values without recursion, so their depth must be counted here, before

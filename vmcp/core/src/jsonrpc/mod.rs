@@ -11,6 +11,8 @@ mod write;
 
 pub mod raw;
 
+use std::borrow::Cow;
+
 pub use envelope::{Message, Notification, Request, Response, parse, parse_batch};
 pub use error::{ParseError, RpcError};
 pub use request_id::RequestId;
@@ -19,5 +21,24 @@ pub use write::{write_error, write_notification, write_request, write_result};
 /// `text` as a JSON string, quotes included.
 #[must_use]
 pub fn quote(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if !text.bytes().all(is_plain) {
+        return serde_json::Value::from(text).to_string();
+    }
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    quoted.push_str(text);
+    quoted.push('"');
+    quoted
+}
+
+/// The text that a raw JSON string is, borrowed where nothing is escaped; `None` for other values.
+#[must_use]
+pub fn unquote(raw: &str) -> Option<Cow<'_, str>> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
 }

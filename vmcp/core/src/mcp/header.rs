@@ -3,6 +3,8 @@
 //! A tool name or URI that cannot stand in a header as it is travels as `=?base64?...?=`
 //! (2026-07-28, streamable HTTP, server validation).
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -39,7 +41,7 @@ pub fn encode_name(name: &str) -> String {
 ///
 /// # Errors
 /// When the base64 form is broken.
-pub fn decode_name(value: &str) -> Result<String, HeaderNameError> {
+pub fn decode_name(value: &str) -> Result<Cow<'_, str>, HeaderNameError> {
     match value
         .strip_prefix(PREFIX)
         .and_then(|rest| rest.strip_suffix(SUFFIX))
@@ -48,9 +50,10 @@ pub fn decode_name(value: &str) -> Result<String, HeaderNameError> {
             let bytes = STANDARD
                 .decode(inner)
                 .map_err(|_| HeaderNameError::Base64)?;
-            String::from_utf8(bytes).map_err(|_| HeaderNameError::Utf8)
+            let name = String::from_utf8(bytes).map_err(|_| HeaderNameError::Utf8)?;
+            Ok(name.into())
         }
-        None => Ok(value.to_owned()),
+        None => Ok(value.into()),
     }
 }
 

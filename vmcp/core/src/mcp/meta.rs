@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::jsonrpc::{quote, raw};
+use crate::jsonrpc::{quote, raw, unquote};
 
 pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -40,7 +40,7 @@ impl<'a> ModernMeta<'a> {
         );
         let object = |raw: &&str| raw.starts_with('{');
         Some(Self {
-            protocol_version: string(version?)?,
+            protocol_version: unquote(version?)?,
             client_capabilities_raw: capabilities.filter(object),
             client_info_raw: info.filter(object),
             log_level_raw: level,
@@ -101,15 +101,6 @@ pub fn legacy_params(params: &str) -> Cow<'_, str> {
         _ if kept == meta => Cow::Borrowed(params),
         Ok(members) if members.is_empty() => raw::without_members(params, &["_meta"]).into(),
         _ => raw::set_members(params, &[("_meta", &kept)]).into(),
-    }
-}
-
-fn string(raw: &str) -> Option<Cow<'_, str>> {
-    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(inner))
     }
 }
 

@@ -23,7 +23,7 @@ proptest! {
 
         prop_assert!(value.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{value:?}");
         prop_assert_eq!(value.trim(), &value);
-        prop_assert_eq!(header::decode_name(&value), Ok(name));
+        prop_assert_eq!(header::decode_name(&value), Ok(name.into()));
     }
 
     /// Hostile header values are read or refused, never a panic.
@@ -79,7 +79,7 @@ fn header_values_are_those_of_the_specification() {
         header::decode_name("=?base64?/w==?="),
         Err(header::HeaderNameError::Utf8)
     );
-    assert_eq!(header::decode_name("=?base64?"), Ok("=?base64?".to_owned()));
+    assert_eq!(header::decode_name("=?base64?"), Ok("=?base64?".into()));
 }
 
 #[test]
