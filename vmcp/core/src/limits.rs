@@ -35,6 +35,9 @@ pub const CALL_MAX: Duration = Duration::from_secs(3_600);
 pub const CONNECT: Duration = Duration::from_secs(5);
 /// An idle connection of a client: longer than load balancers keep theirs.
 pub const CLIENT_IDLE: Duration = Duration::from_secs(120);
+/// After so long a silence a connection of a client gives its buffers back. To begin again costs
+/// microseconds.
+pub const CLIENT_REST: Duration = Duration::from_millis(250);
 /// An idle connection to a backend: below the 5 s that the commonest server keeps its own.
 pub const BACKEND_IDLE: Duration = Duration::from_secs(4);
 /// Idle for less than this, a connection is trusted with a call that must not be repeated.

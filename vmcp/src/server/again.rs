@@ -46,10 +46,6 @@ impl<F> Again<F> {
             bell,
         }
     }
-
-    pub(super) const fn get_mut(&mut self) -> &mut F {
-        &mut self.future
-    }
 }
 
 impl<F: Future + Unpin> Future for Again<F> {

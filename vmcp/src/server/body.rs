@@ -3,7 +3,8 @@
 //! Owns the limit on what a client may send and the framing of what it gets: one JSON text, or
 //! server-sent events with comments in between so that no proxy takes silence for death.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,11 +28,35 @@ pub(super) enum BodyError {
     Broken,
 }
 
+/// How often a body is looked at before its clock is set. Most have come together with their head,
+/// and are only handed over by another half of the same connection.
+const LOOKS: usize = 2;
+
 /// Reads a whole request body within its limits.
 pub(super) async fn read(body: Incoming) -> Result<Bytes, BodyError> {
-    tokio::time::timeout(limits::REQUEST_UPLOAD, collect(body))
+    let mut collected = pin!(collect(body));
+    for _ in 0..LOOKS {
+        if let Poll::Ready(collected) = futures::poll!(collected.as_mut()) {
+            return collected;
+        }
+        turn().await;
+    }
+    tokio::time::timeout(limits::REQUEST_UPLOAD, collected)
         .await
         .unwrap_or(Err(BodyError::TooSlow))
+}
+
+/// Lets the rest of the connection do its part.
+async fn turn() {
+    let mut turned = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut turned, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// A body over the limit is still taken from the wire, up to twice the limit: a client that is

@@ -32,8 +32,8 @@ pub fn admit(
     let host = host.ok_or(Refused::NoHost)?;
     let name = host_name(host);
     let local = peer.is_loopback() && is_local_name(name);
-    let is_name = |allowed: &Box<str>| bare(allowed).eq_ignore_ascii_case(name);
-    if !local && !admission.hosts.iter().any(is_name) {
+    let mut allowed = admission.hosts.iter();
+    if !local && !allowed.any(|allowed| bare(allowed).eq_ignore_ascii_case(name)) {
         return Err(Refused::Host(host.to_owned()));
     }
     match origin {

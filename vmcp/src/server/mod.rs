@@ -9,6 +9,7 @@ pub mod guard;
 mod again;
 mod answer;
 mod body;
+mod connection;
 mod cors;
 mod edge;
 mod endpoint;
@@ -21,13 +22,9 @@ mod quiet;
 mod relay;
 mod relayed;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -43,11 +40,9 @@ use crate::peer::listener;
 
 pub use relay::Relay;
 
-use again::Again;
 use edge::Edge;
 use peer_edge::PeerEdge;
-use phase_io::{Clocks, PhaseIo, Serving, Version};
-use quiet::Quiet;
+use phase_io::{Clocks, PhaseIo, Serving};
 
 /// Pause after a failed `accept`: out of descriptors passes only with time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -131,91 +126,8 @@ async fn serve(stream: TcpStream, edge: Edge, serving: Serving, stop: Stop) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "no delay not set");
     }
-    let mut io = PhaseIo::new(stream, serving.clone(), CLOCKS);
-    let version = tokio::select! {
-        biased;
-        version = io.version() => version,
-        () = stop.drain.cancelled() => return,
-    };
-    let cut = stop.now.cancelled();
-    let served = match version {
-        Ok(Version::Http1) => {
-            let connection = http1().serve_connection(TokioIo::new(io), edge);
-            drive(connection, stop.drain.cancelled(), cut).await
-        }
-        // Rare, and large: it would take its room in every connection.
-        Ok(Version::Http2) => {
-            let connection = http2().serve_connection(TokioIo::new(io), edge);
-            let finish = async {
-                tokio::select! {
-                    () = stop.drain.cancelled() => {}
-                    () = idle(&serving) => {}
-                }
-            };
-            Box::pin(drive(connection, finish, cut)).await
-        }
-        Err(error) => {
-            debug!(%error, "connection ended before a request");
-            return;
-        }
-    };
-    if let Err(error) = served {
+    let io = PhaseIo::new(stream, serving.clone(), CLOCKS);
+    if let Err(error) = connection::serve(io, &edge, &serving, &stop).await {
         debug!(%error, "connection ended");
     }
-}
-
-/// Serves until the end of a connection. At `finish` what has begun is finished, at `cut` not even
-/// that.
-async fn drive<C: GracefulConnection>(
-    connection: C,
-    finish: impl Future<Output = ()>,
-    cut: impl Future<Output = ()>,
-) -> Result<(), C::Error> {
-    let (connection, finish, cut) = (pin!(connection), pin!(finish), pin!(cut));
-    let mut connection = Again::new(connection);
-    tokio::select! {
-        biased;
-        ended = &mut connection => return ended,
-        () = Quiet::new(finish) => {}
-    }
-    connection.get_mut().as_mut().graceful_shutdown();
-    tokio::select! {
-        biased;
-        ended = connection => ended,
-        () = Quiet::new(cut) => Ok(()),
-    }
-}
-
-/// Resolves when no request was made for a while. An idle connection of HTTP/1 is closed by its
-/// clock, one of HTTP/2 only by this.
-async fn idle(serving: &Serving) {
-    let mut begun = 0;
-    loop {
-        tokio::time::sleep(limits::CLIENT_IDLE).await;
-        if serving.is_idle() && serving.begun() == begun {
-            return;
-        }
-        begun = serving.begun();
-    }
-}
-
-fn http1() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .max_headers(limits::HEADER_COUNT)
-        .max_buf_size(limits::HEADER_BYTES)
-        // The clocks are `phase_io`'s.
-        .header_read_timeout(None);
-    builder
-}
-
-fn http2() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits::HEADER_BYTES).unwrap_or(u32::MAX))
-        .max_concurrent_streams(limits::HTTP2_STREAMS)
-        .keep_alive_interval(limits::SSE_COMMENT)
-        .keep_alive_timeout(limits::CLIENT_IDLE);
-    builder
 }

@@ -9,10 +9,11 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -27,6 +28,10 @@ pub struct Serving(Arc<Counts>);
 struct Counts {
     active: AtomicUsize,
     begun: AtomicUsize,
+    /// A head has begun and not become a request.
+    head: AtomicBool,
+    /// The client does not take what is written.
+    blocked: AtomicBool,
 }
 
 /// Counts one request until it is dropped with the last byte of its answer.
@@ -47,10 +52,24 @@ impl Serving {
         self.0.active.load(Ordering::Relaxed) == 0
     }
 
+    /// Nothing is under way in either direction, not even half a head.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let Counts { head, blocked, .. } = &*self.0;
+        self.is_idle() && !head.load(Ordering::Relaxed) && !blocked.load(Ordering::Relaxed)
+    }
+
     /// Requests so far.
     #[must_use]
     pub fn begun(&self) -> usize {
         self.0.begun.load(Ordering::Relaxed)
+    }
+}
+
+impl Serving {
+    fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        let blocked = written.is_pending();
+        self.0.blocked.store(blocked, Ordering::Relaxed);
     }
 }
 
@@ -68,24 +87,26 @@ pub struct PhaseIo<S> {
     serving: Serving,
     limits: Clocks,
     /// What was read ahead to tell the versions of HTTP apart.
-    ahead: Ahead,
+    ahead: Bytes,
     version: Option<Version>,
     phase: Phase,
     /// Requests begun when the clock was looked at last: a head that has become a request since
     /// then is complete, even if no read happened while it was served.
     seen: usize,
-    /// One for all phases. It may ring too early, never too late: setting it for each request would
-    /// cost more than a look at the clock now and then.
-    alarm: Option<Pin<Box<Sleep>>>,
+    /// One for all phases.
+    alarm: Option<Alarm>,
 }
+
+/// Wakes at a time, or before it.
+pub type Alarm = Pin<Box<Sleep>>;
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Clocks {
     /// From the first byte of a head to its last.
     pub head: Duration,
-    /// From one request to the next. Of HTTP/1 only: its connection can be cut at once, while one of
-    /// HTTP/2 says goodbye first.
+    /// From an answer to the next request. Of HTTP/1 only: its connection can be cut at once, while
+    /// one of HTTP/2 says goodbye first.
     pub idle: Duration,
 }
 
@@ -98,18 +119,11 @@ pub enum Version {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nothing has come since the last answer. The end of patience, once somebody waits.
+    /// Nothing has come since the last answer. When that was, once somebody waits.
     Idle(Option<Instant>),
-    /// A head has begun.
+    /// A head has begun. When that was, once somebody waits.
     Head(Option<Instant>),
     Serving,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Ahead {
-    bytes: [u8; HTTP2_PREFACE.len()],
-    from: usize,
-    to: usize,
 }
 
 impl<S> PhaseIo<S> {
@@ -118,7 +132,7 @@ impl<S> PhaseIo<S> {
             inner,
             serving,
             limits,
-            ahead: Ahead::default(),
+            ahead: Bytes::new(),
             version: None,
             phase: Phase::Idle(None),
             seen: 0,
@@ -129,70 +143,101 @@ impl<S> PhaseIo<S> {
     fn look(&mut self) {
         let begun = self.serving.begun();
         if !self.serving.is_idle() {
-            self.phase = Phase::Serving;
+            self.enter(Phase::Serving);
         } else if begun != self.seen || self.phase == Phase::Serving {
-            self.phase = Phase::Idle(None);
+            self.enter(Phase::Idle(None));
         }
         self.seen = begun;
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        let is_head = matches!(phase, Phase::Head(_));
+        self.serving.0.head.store(is_head, Ordering::Relaxed);
     }
 
     fn arrived(&mut self, bytes: usize) {
         // Frames between requests are no heads; the first request still has its clock.
         let may_be_head = self.version != Some(Version::Http2) || self.seen == 0;
         if bytes > 0 && may_be_head && matches!(self.phase, Phase::Idle(_)) {
-            self.phase = Phase::Head(None);
+            self.enter(Phase::Head(None));
         }
     }
 
     /// Ready when the client has used up its time.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (deadline, limit) = match &mut self.phase {
-            Phase::Head(deadline) => (deadline, self.limits.head),
-            Phase::Idle(deadline) if self.version != Some(Version::Http2) => {
-                (deadline, self.limits.idle)
+        let limits = self.limits;
+        match &mut self.phase {
+            Phase::Head(since) => {
+                let since = *since.get_or_insert_with(Instant::now);
+                poll_alarm(&mut self.alarm, since + limits.head, cx)
             }
-            Phase::Idle(_) | Phase::Serving => return Poll::Pending,
-        };
-        let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
-        let alarm = self
-            .alarm
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if alarm.deadline() > deadline {
-            alarm.as_mut().reset(deadline);
-        }
-        loop {
-            ready!(alarm.as_mut().poll(cx));
-            if alarm.deadline() >= deadline {
-                return Poll::Ready(());
+            Phase::Idle(since) if self.version != Some(Version::Http2) => {
+                let since = *since.get_or_insert_with(Instant::now);
+                poll_alarm(&mut self.alarm, since + limits.idle, cx)
             }
-            alarm.as_mut().reset(deadline);
+            Phase::Idle(_) | Phase::Serving => Poll::Pending,
         }
     }
 }
 
+/// Ready at `deadline`, with an alarm that may be set to an earlier time: to set it for each request
+/// would cost more than a look at the clock now and then.
+pub fn poll_alarm(alarm: &mut Option<Alarm>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+    if alarm.deadline() > deadline {
+        alarm.as_mut().reset(deadline);
+    }
+    loop {
+        ready!(alarm.as_mut().poll(cx));
+        if alarm.deadline() >= deadline {
+            return Poll::Ready(());
+        }
+        alarm.as_mut().reset(deadline);
+    }
+}
+
 impl<S: AsyncRead + Unpin> PhaseIo<S> {
-    /// Reads as much as tells the versions of HTTP apart; the first request still sees it.
+    /// Waits for the first bytes, and reads as many as tell the versions of HTTP apart; the request
+    /// still sees them. A connection that has said its version keeps it.
     ///
     /// # Errors
     /// Those of reading. An end of the stream is none: what follows sees it.
     pub async fn version(&mut self) -> io::Result<Version> {
-        let mut ahead = Ahead::default();
+        let (mut bytes, mut length) = ([0; HTTP2_PREFACE.len()], 0);
         let version = loop {
-            let read = &ahead.bytes[..ahead.to];
+            let read = &bytes[..length];
+            let begun = !read.is_empty() || !self.ahead.is_empty();
+            if let Some(version) = self.version.filter(|_| begun) {
+                break version;
+            }
             if !HTTP2_PREFACE.starts_with(read) {
                 break Version::Http1;
             }
             if read.len() == HTTP2_PREFACE.len() {
                 break Version::Http2;
             }
-            match self.read(&mut ahead.bytes[ahead.to..]).await? {
+            match self.read(&mut bytes[length..]).await? {
                 0 => break Version::Http1,
-                more => ahead.to += more,
+                more => length += more,
             }
         };
-        self.ahead = ahead;
+        if length > 0 {
+            self.ahead = Bytes::copy_from_slice(&bytes[..length]);
+        }
         self.version = Some(version);
         Ok(version)
+    }
+
+    /// Goes on where HTTP left off: idle since then, or with what was read of the next head.
+    pub fn go_on(&mut self, since: Instant, read: Bytes) {
+        self.look();
+        self.enter(if read.is_empty() {
+            Phase::Idle(Some(since))
+        } else {
+            Phase::Head(Some(since))
+        });
+        self.ahead = read;
     }
 }
 
@@ -203,8 +248,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for PhaseIo<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if let Some(ahead) = this.ahead.take(buf.remaining()) {
-            buf.put_slice(ahead);
+        if !this.ahead.is_empty() {
+            let at_most = this.ahead.len().min(buf.remaining());
+            buf.put_slice(&this.ahead.split_to(at_most));
             return Poll::Ready(Ok(()));
         }
         this.look();
@@ -222,22 +268,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for PhaseIo<S> {
     }
 }
 
-impl Ahead {
-    fn take(&mut self, at_most: usize) -> Option<&[u8]> {
-        let to = self.to.min(self.from.saturating_add(at_most));
-        let bytes = self.bytes.get(self.from..to)?;
-        self.from = to;
-        Some(bytes).filter(|bytes| !bytes.is_empty())
-    }
-}
-
 impl<S: AsyncWrite + Unpin> AsyncWrite for PhaseIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.serving.wrote(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -257,7 +296,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PhaseIo<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.serving.wrote(&written);
+        written
     }
 }
 
