@@ -163,6 +163,7 @@ async fn a_refused_stream_leaves_nothing_and_is_told_from_a_broken_one() -> Resu
             connect_timeout: SOON,
             call_timeout: SOON,
             session_loss: SessionLoss::default(),
+            pods: vmcp::pods::Pods::default(),
         };
         let dialect = Dialect {
             era: Era::Legacy,

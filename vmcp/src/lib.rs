@@ -25,6 +25,7 @@ pub mod config;
 pub mod discovery;
 
 pub mod peer;
+pub mod pods;
 
 pub mod probe;
 

@@ -65,6 +65,7 @@ fn endpoint(args: &ProbeArgs) -> Endpoint {
         connect_timeout: args.timeout,
         call_timeout: args.timeout,
         session_loss: SessionLoss::default(),
+        pods: crate::pods::Pods::default(),
     }
 }
 

@@ -23,6 +23,7 @@ use vmcp_crds::discover::Problem;
 
 use crate::gateway::message::EndpointPath;
 use crate::metrics::BackendMeter;
+use crate::pods::Pods;
 
 /// How a backend wants to be spoken to, from its spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +72,8 @@ pub struct Endpoint {
     pub connect_timeout: Duration,
     pub call_timeout: Duration,
     pub session_loss: SessionLoss,
+    /// Those behind the Service that it stands behind, if it does.
+    pub pods: Pods,
 }
 
 /// One backend as seen at the moment of the snapshot.

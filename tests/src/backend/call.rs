@@ -1,7 +1,7 @@
 //! One incoming HTTP request, read whole and taken apart.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, request};
+use http::{HeaderMap, Method, Version, request};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 /// An HTTP request and the JSON-RPC message in it, if there is one.
 #[derive(Debug)]
 pub(super) struct Call {
+    pub(super) version: Version,
     pub(super) http_method: Method,
     pub(super) path: String,
     pub(super) path_and_query: String,
@@ -52,6 +53,7 @@ impl Call {
                 params: envelope.params,
             });
         Self {
+            version: parts.version,
             http_method: parts.method,
             path: parts.uri.path().to_owned(),
             path_and_query,

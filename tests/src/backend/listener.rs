@@ -4,13 +4,15 @@
 //! no connection, no task.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,6 +27,8 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 pub(super) struct Listener {
     port: u16,
     stop: CancellationToken,
+    /// Moves when connections are to say that they take no more requests.
+    leaving: watch::Sender<u64>,
     tasks: TaskTracker,
 }
 
@@ -33,8 +37,24 @@ impl Listener {
         let listener = reusable(port)?;
         let port = listener.local_addr()?.port();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(accept(listener, engine, stop.clone(), tasks.clone()));
-        Ok(Self { port, stop, tasks })
+        let leaving = watch::Sender::new(0);
+        let ends = Ends {
+            stop: stop.clone(),
+            leaving: leaving.subscribe(),
+        };
+        tasks.spawn(accept(listener, engine, ends, tasks.clone()));
+        Ok(Self {
+            port,
+            stop,
+            leaving,
+            tasks,
+        })
+    }
+
+    /// Every connection that is open now takes no more requests and ends with its last answer:
+    /// `Connection: close` or GOAWAY.
+    pub(super) fn leave(&self) {
+        self.leaving.send_modify(|times| *times += 1);
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -63,38 +83,76 @@ pub(super) fn reusable(port: u16) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn accept(
-    listener: TcpListener,
-    engine: Arc<Engine>,
+/// What ends connections.
+#[derive(Clone, Debug)]
+struct Ends {
     stop: CancellationToken,
-    tasks: TaskTracker,
-) {
+    leaving: watch::Receiver<u64>,
+}
+
+async fn accept(listener: TcpListener, engine: Arc<Engine>, ends: Ends, tasks: TaskTracker) {
     loop {
         let accepted = tokio::select! {
-            () = stop.cancelled() => return,
+            () = ends.stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         if let Ok((stream, peer)) = accepted {
-            tasks.spawn(serve(
-                stream,
-                peer.port(),
-                Arc::clone(&engine),
-                stop.clone(),
-            ));
+            // Small frames must not wait for one another.
+            let _ = stream.set_nodelay(true);
+            let mut ends = ends.clone();
+            ends.leaving.mark_unchanged();
+            tasks.spawn(serve(stream, peer.port(), Arc::clone(&engine), ends));
         }
     }
 }
 
-async fn serve(stream: TcpStream, peer_port: u16, engine: Arc<Engine>, stop: CancellationToken) {
+async fn serve(stream: TcpStream, peer_port: u16, engine: Arc<Engine>, mut ends: Ends) {
     let id = engine.recorder().opened(peer_port);
+    let http2 = tokio::select! {
+        () = ends.stop.cancelled() => None,
+        http2 = begins_http2(&stream) => http2,
+    };
     let answering = Arc::clone(&engine);
     let service = service_fn(move |request| Arc::clone(&answering).answer(id, peer_port, request));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::select! {
-        () = stop.cancelled() => {}
-        _ended = connection => {}
+    let io = TokioIo::new(stream);
+    match http2 {
+        None => {}
+        Some(false) => {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(io, service);
+            drive(connection, http1::Connection::graceful_shutdown, &mut ends).await;
+        }
+        Some(true) => {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .serve_connection(io, service);
+            drive(connection, http2::Connection::graceful_shutdown, &mut ends).await;
+        }
     }
     engine.recorder().closed(id);
+}
+
+async fn drive<C: Future>(connection: C, leave: fn(Pin<&mut C>), ends: &mut Ends) {
+    let mut connection = pin!(connection);
+    loop {
+        tokio::select! {
+            () = ends.stop.cancelled() => return,
+            _ended = connection.as_mut() => return,
+            Ok(()) = ends.leaving.changed() => leave(connection.as_mut()),
+        }
+    }
+}
+
+/// Does the client begin with HTTP/2? Only its preface begins with these letters. `None`: it says
+/// nothing and leaves.
+async fn begins_http2(stream: &TcpStream) -> Option<bool> {
+    let mut first = [0; 2];
+    loop {
+        match stream.peek(&mut first).await.ok()? {
+            0 => return None,
+            1 if first[0] == b'P' => tokio::task::yield_now().await,
+            _ => return Some(&first == b"PR"),
+        }
+    }
 }

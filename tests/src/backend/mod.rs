@@ -146,6 +146,14 @@ impl Backend {
         self.open().await
     }
 
+    /// Every connection that is open now takes no more requests, as when a server restarts
+    /// gracefully; new ones are accepted.
+    pub async fn leave_connections(&self) {
+        if let Some(listener) = &*self.listener.lock().await {
+            listener.leave();
+        }
+    }
+
     /// Forgets every session while the port and the connections stay (T8, T18).
     pub fn forget_sessions(&self) {
         self.engine.sessions().forget_all();

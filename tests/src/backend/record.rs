@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 
 use super::call::Call;
 
@@ -32,6 +32,7 @@ pub struct Recorded {
     /// [`ConnRecord::id`] of its connection.
     pub connection: usize,
     pub peer_port: u16,
+    pub version: Version,
     pub http_method: String,
     /// Path with query.
     pub path: String,
@@ -137,6 +138,7 @@ impl Recorder {
             at: Instant::now(),
             connection,
             peer_port,
+            version: call.version,
             http_method: call.http_method.to_string(),
             path: call.path_and_query.clone(),
             headers: call.headers.clone(),

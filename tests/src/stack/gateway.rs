@@ -92,10 +92,26 @@ impl GatewayProcess {
     /// # Errors
     /// The gateway ends.
     pub async fn from_files(files: &Path, extra: &[&str], dir: &Path) -> Result<Self> {
-        let launch = Launch::ours("vmcp")?
+        Self::trusting(None, files, extra, dir).await
+    }
+
+    /// As [`Self::from_files`], with this file of certificates as the roots of its machine.
+    ///
+    /// # Errors
+    /// As [`Self::from_files`].
+    pub async fn trusting(
+        roots: Option<&Path>,
+        files: &Path,
+        extra: &[&str],
+        dir: &Path,
+    ) -> Result<Self> {
+        let mut launch = Launch::ours("vmcp")?
             .args(["serve", "-f"])
             .arg(files)
             .args(extra);
+        if let Some(roots) = roots {
+            launch = launch.env("SSL_CERT_FILE", roots);
+        }
         let dir = folder(dir, "gateway")?;
         Self::start(launch, &GatewayOptions::replica("local"), &dir).await
     }

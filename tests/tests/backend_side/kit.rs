@@ -43,6 +43,7 @@ pub fn endpoint(url: &str) -> Endpoint {
         connect_timeout: Duration::from_secs(5),
         call_timeout: Duration::from_secs(30),
         session_loss: SessionLoss::default(),
+        pods: vmcp::pods::Pods::default(),
     }
 }
 

@@ -66,6 +66,9 @@ pub const HANDED_REPLAY: usize = 16 * KIB;
 /// How long a client waits before it comes back for its stream.
 pub const REPLAY_RETRY: Duration = Duration::from_secs(1);
 
+/// How often a request is sent again that a backend says it never processed: a server that goes away
+/// tells so on each of its connections.
+pub const UNPROCESSED_REPEATS: u8 = 8;
 /// Streams of one HTTP/2 connection.
 pub const HTTP2_STREAMS: u32 = 100;
 /// Client connections; above it 503.

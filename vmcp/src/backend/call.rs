@@ -203,6 +203,11 @@ impl Call {
         for _ in 0..RENEWALS {
             let again = match &answer {
                 Err(Broken::Ended) => true,
+                // Architecture 8: a session ends with its pod.
+                Err(Broken::Wire(WireError::Gone)) if !refused => {
+                    refused = true;
+                    true
+                }
                 Err(Broken::Wire(WireError::Refused(refusal))) if !refused => {
                     refused = self.is_lost(refusal, &cell).await;
                     refused

@@ -19,6 +19,7 @@ use vmcp_core::health::{ProbeReason, Step};
 pub use super::stream::Stream;
 use super::timings::Timings;
 use super::tls::Trust;
+use crate::pods::Http;
 
 /// A further address is tried when the one before it has been silent for this long (RFC 8305
 /// recommends 250 ms), so that one dead address costs no more than that.
@@ -37,6 +38,8 @@ const MAX_ADDRESSES: usize = 16;
 #[derive(Debug)]
 pub struct Connected {
     pub stream: Stream,
+    /// As both sides agreed under encryption; without it nothing was agreed.
+    pub http: Http,
     pub local: SocketAddr,
     pub peer: SocketAddr,
     pub timings: Timings,
@@ -100,15 +103,37 @@ impl Origin {
 /// Typed by step; none later than `deadline`.
 pub async fn connect(url: &Url, tls: &Trust, deadline: Instant) -> Result<Connected, ConnectError> {
     let origin = Origin::of(url)?;
-    let mut timings = Timings::default();
-
     let started = Instant::now();
     // Half of the time at most, so that a slow name server is told from a slow server.
     let addresses = resolve(&origin, share(started, deadline, 2)).await?;
-    timings.dns = Some(started.elapsed());
+    let dns = started.elapsed();
+    let mut connected = open(&origin, &addresses, tls, deadline).await?;
+    connected.timings.dns = Some(dns);
+    Ok(connected)
+}
 
+/// As [`connect`], to the first of these addresses that answers; no name is looked up.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_to(
+    url: &Url,
+    addresses: &[SocketAddr],
+    tls: &Trust,
+    deadline: Instant,
+) -> Result<Connected, ConnectError> {
+    open(&Origin::of(url)?, addresses, tls, deadline).await
+}
+
+async fn open(
+    origin: &Origin,
+    addresses: &[SocketAddr],
+    tls: &Trust,
+    deadline: Instant,
+) -> Result<Connected, ConnectError> {
+    let mut timings = Timings::default();
     let started = Instant::now();
-    let tcp = dial(&addresses, deadline).await?;
+    let tcp = dial(addresses, deadline).await?;
     timings.connect = Some(started.elapsed());
     let local = tcp
         .local_addr()
@@ -120,15 +145,17 @@ pub async fn connect(url: &Url, tls: &Trust, deadline: Instant) -> Result<Connec
     if !origin.tls {
         return Ok(Connected {
             stream: Stream::Plain(tcp),
+            http: Http::One,
             local,
             peer,
             timings,
         });
     }
     let started = Instant::now();
-    let stream = encrypt(tcp, &origin, tls, deadline).await?;
+    let stream = encrypt(tcp, origin, tls, deadline).await?;
     timings.tls = Some(started.elapsed());
     Ok(Connected {
+        http: stream.agreed(),
         stream,
         local,
         peer,
@@ -289,93 +316,4 @@ fn tls_failed(message: String, timed_out: TimedOut) -> ConnectError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn to(url: &str, within: Duration) -> Result<Connected, ConnectError> {
-        connect(
-            &url.parse().unwrap(),
-            &Trust::Machine,
-            Instant::now() + within,
-        )
-        .await
-    }
-
-    /// R1.14: a host that answers nothing is a timeout of its own reason, in time.
-    #[tokio::test]
-    async fn a_silent_host_is_a_connect_timeout() {
-        // A listener whose queue is full drops what comes: a host that is there and says nothing.
-        let socket =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        socket.bind(&any.into()).unwrap();
-        socket.listen(0).unwrap();
-        let port = socket.local_addr().unwrap().as_socket().unwrap().port();
-        let mut filling = Vec::new();
-        for _ in 0..8 {
-            let pending = tokio::time::timeout(
-                Duration::from_millis(100),
-                TcpStream::connect(("127.0.0.1", port)),
-            );
-            filling.push(pending.await);
-        }
-
-        let started = Instant::now();
-        let outcome = to(
-            &format!("http://127.0.0.1:{port}/"),
-            Duration::from_millis(300),
-        )
-        .await;
-
-        let error = outcome.err().unwrap();
-        assert_eq!(
-            (error.reason, error.step),
-            (ProbeReason::ConnectTimeout, Step::Connect)
-        );
-        assert!(started.elapsed() < Duration::from_secs(2));
-    }
-
-    /// All addresses of a name are tried: here `localhost` may be two, and only one listens.
-    #[tokio::test]
-    async fn every_address_of_a_name_is_tried() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let dead: SocketAddr = format!("127.0.0.2:{}", port).parse().unwrap();
-        let live: SocketAddr = format!("127.0.0.1:{port}").parse().unwrap();
-
-        let stream = dial(&[dead, live], Instant::now() + Duration::from_secs(5))
-            .await
-            .unwrap();
-
-        assert_eq!(stream.peer_addr().unwrap(), live);
-    }
-
-    /// A backend whose node vanished is noticed within half a minute, though nobody closes anything.
-    #[tokio::test]
-    async fn a_silent_stream_is_asked_whether_it_lives() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-
-        let connected = to(&url, Duration::from_secs(5)).await.unwrap();
-
-        let Stream::Plain(tcp) = &connected.stream else {
-            panic!("no TLS was asked for")
-        };
-        let socket = socket2::SockRef::from(tcp);
-        assert!(socket.keepalive().unwrap());
-        let noticed = socket.tcp_keepalive_time().unwrap()
-            + socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
-        assert!(noticed <= Duration::from_secs(30), "{noticed:?}");
-    }
-
-    /// An address is only http or https.
-    #[test]
-    fn other_schemes_are_no_address() {
-        for url in ["ftp://h/", "file:///x", "mailto:a@b"] {
-            let error = Origin::of(&url.parse().unwrap()).err().unwrap();
-            assert_eq!(error.reason, ProbeReason::InvalidUrl, "{url}");
-        }
-        let origin = Origin::of(&"https://h/mcp".parse().unwrap()).unwrap();
-        assert_eq!((origin.tls, origin.port), (true, 443));
-    }
-}
+mod tests;

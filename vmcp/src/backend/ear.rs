@@ -17,10 +17,10 @@ use vmcp_core::limits::EAR_OPEN;
 use vmcp_core::mcp::ProtocolVersion;
 
 use super::desk::Desk;
-use super::link::Link;
 use super::message;
 use super::outgoing::{self, SessionId, Voice};
 use super::pause;
+use super::reach::To;
 use super::reply::chunk;
 use super::side::Side;
 use super::site::Site;
@@ -80,6 +80,8 @@ pub struct Of {
     pub site: Arc<Site>,
     pub desk: Arc<Desk>,
     pub side: Side,
+    /// Where the session lives.
+    pub to: To,
     pub session: SessionId,
     pub version: ProtocolVersion,
 }
@@ -141,7 +143,11 @@ async fn listen(of: Of, hearing: watch::Sender<Hearing>) {
             Err(error) => error,
         };
         tracing::debug!(url = %of.site.endpoint.url, %error, "listening stream ended");
-        let over = match error.status().map_or(Refused::Now, refused) {
+        let refused = match &error {
+            WireError::Gone => Refused::Session,
+            error => error.status().map_or(Refused::Now, refused),
+        };
+        let over = match refused {
             Refused::Now => None,
             // A server that had such a stream offers it.
             Refused::Always if resume.has_stood => Some(Hearing::Lost),
@@ -194,7 +200,7 @@ async fn hold(
         version: of.version,
         session: Some(&of.session),
     };
-    let (mut link, _) = Link::dial(&of.site.endpoint, &of.site.tls, deadline).await?;
+    let mut link = of.site.dial(of.to, deadline).await?;
     let request = outgoing::listen(&of.site.endpoint, voice, resume.last_event.as_deref())?;
     let mut body = exchange_stream(&mut link, request, deadline).await?;
     resume.has_stood = true;

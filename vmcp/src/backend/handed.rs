@@ -117,6 +117,7 @@ mod tests {
             backend: BackendId::new(backend, "uid"),
             url: url.parse().unwrap(),
             session: "s".to_owned(),
+            pin: None,
             version: ProtocolVersion::LATEST_LEGACY,
             capabilities: None,
             server_capabilities: None,

@@ -19,6 +19,7 @@ use super::fresh::Fresh;
 use super::memory::HealthSession;
 use super::message::Answer;
 use super::outgoing::{Last, SessionId, Voice};
+use super::reach::To;
 use super::side::Places;
 use super::sse2024::SseSession;
 use super::verdict::{self, Doing};
@@ -132,6 +133,7 @@ impl<'t> Cycle<'t> {
             self.endpoint,
             &Places::default(),
             &News::default(),
+            To::Any,
             self.deadline,
         )
         .await

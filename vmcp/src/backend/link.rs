@@ -1,7 +1,8 @@
-//! One HTTP/1.1 connection.
+//! One connection, or a place on one.
 //!
-//! Owns a stream, the task that drives it, and the one request that may be on it. Closing is
-//! dropping: no link outlives its owner. Knows nothing of MCP, pools or deadlines of calls.
+//! Owns a stream, the task that drives it, and the one request that may be on it; where both sides
+//! speak HTTP/2, one of many places on a connection ([`super::many`]). Closing is dropping: no link
+//! outlives its owner. Knows nothing of MCP, pools or deadlines of calls.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,26 +20,51 @@ use tokio::time::{Instant, timeout_at};
 
 use vmcp_core::limits::{HEADER_BYTES, HEADER_COUNT};
 
-use super::connect::{Connected, connect};
+use super::many::{Many, Place};
+use super::reach::{To, reach};
+use super::stream::Stream;
 use super::timings::Timings;
 use super::tls::Trust;
-use super::wire::WireError;
+use super::wire::{WireError, within};
+use crate::pods::{Http, Pin};
 use crate::snapshot::Endpoint;
 
 /// The body of every request: complete in memory, so that a repeat is possible.
 pub type Outgoing = Request<Full<Bytes>>;
 
-/// An open connection that takes one request at a time.
+/// Takes one request at a time.
 #[derive(Debug)]
 pub struct Link {
-    sender: http1::SendRequest<Full<Bytes>>,
-    driver: Driver,
-    counted_in: Option<Counted>,
+    how: How,
+    /// Where it leads.
+    pub pin: Pin,
 }
 
-/// One in a count of open links, for as long as it lives.
 #[derive(Debug)]
-struct Counted(Arc<AtomicU64>);
+enum How {
+    One(One),
+    Many(Place),
+}
+
+/// An HTTP/1.1 connection.
+#[derive(Debug)]
+struct One {
+    sender: http1::SendRequest<Full<Bytes>>,
+    driver: Driver,
+    _counted_in: Option<Counted>,
+}
+
+/// One in a count of open connections, for as long as it lives.
+#[derive(Debug)]
+pub struct Counted(Arc<AtomicU64>);
+
+impl Counted {
+    #[must_use]
+    pub fn among(count: &Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -49,7 +75,7 @@ impl Drop for Counted {
 /// What became of a request that got no response head.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// It provably never left: the library handed it back (T19).
+    /// It provably never left, or the server says that it never processed it (T19).
     #[error("connection closed before the request was sent")]
     Unsent,
     /// It left, or may have.
@@ -64,7 +90,7 @@ pub enum LinkError {
 
 /// Ends the connection's task with its owner.
 #[derive(Debug)]
-struct Driver(JoinHandle<()>);
+pub(super) struct Driver(pub(super) JoinHandle<()>);
 
 impl Drop for Driver {
     fn drop(&mut self) {
@@ -73,15 +99,100 @@ impl Drop for Driver {
 }
 
 impl Link {
-    /// Starts HTTP/1.1 on an open stream. Sends nothing yet.
+    /// Connects anew to a backend and starts HTTP on it.
     ///
     /// # Errors
-    /// `Unsent`: hyper could not take the stream.
-    pub async fn open(connected: Connected) -> Result<Self, LinkError> {
+    /// `Connect`, or `Unsent`.
+    pub async fn dial(
+        endpoint: &Endpoint,
+        tls: &Trust,
+        deadline: Instant,
+    ) -> Result<(Self, Timings), WireError> {
+        Self::dial_to(endpoint, tls, To::Any, None, deadline).await
+    }
+
+    /// As [`Self::dial`], to where a session begins or lives.
+    ///
+    /// # Errors
+    /// As [`Self::dial`]; `Gone` where the pod of a session is not there any more.
+    pub async fn dial_to(
+        endpoint: &Endpoint,
+        tls: &Trust,
+        to: To,
+        counted_in: Option<Counted>,
+        deadline: Instant,
+    ) -> Result<(Self, Timings), WireError> {
+        let (connected, pin) = reach(endpoint, tls, to, deadline).await?;
+        let timings = connected.timings;
+        let http = match connected.stream {
+            Stream::Plain(_) => endpoint.pods.http(),
+            Stream::Tls(_) => connected.http,
+        };
+        let how = match http {
+            Http::One => How::One(One::open(connected.stream, counted_in).await?),
+            Http::Two => {
+                let opening = Many::open(connected.stream, connected.peer, counted_in);
+                How::Many(within(deadline, opening).await??.place())
+            }
+        };
+        Ok((Self { how, pin }, timings))
+    }
+
+    /// A place on a connection that others use, too.
+    #[must_use]
+    pub fn on(many: &Many, pin: Pin) -> Self {
+        Self {
+            how: How::Many(many.place()),
+            pin,
+        }
+    }
+
+    /// The connection, where others may use it at the same time.
+    #[must_use]
+    pub fn shared(&self) -> Option<&Many> {
+        match &self.how {
+            How::One(_) => None,
+            How::Many(place) => Some(place.connection()),
+        }
+    }
+
+    /// Sends one request and waits for the response head. The caller brings the deadline.
+    ///
+    /// # Errors
+    /// See [`LinkError`]; only `Unsent` permits a repeat of what must not run twice.
+    pub async fn send(&mut self, request: Outgoing) -> Result<Response<Incoming>, LinkError> {
+        match &mut self.how {
+            How::One(one) => one.send(request).await,
+            How::Many(place) => place.send(request).await,
+        }
+    }
+
+    /// Can it take another request before `deadline`? Only after the last body was read to its end.
+    pub async fn reusable(&mut self, deadline: Instant) -> bool {
+        match &mut self.how {
+            How::One(one) => matches!(timeout_at(deadline, one.sender.ready()).await, Ok(Ok(()))),
+            How::Many(place) => place.connection().is_open(),
+        }
+    }
+
+    /// The peer has not closed it as far as we know. It may still have to come to rest after its
+    /// last answer; `send` waits for that.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        match &self.how {
+            How::One(one) => !one.sender.is_closed(),
+            How::Many(place) => place.connection().is_open(),
+        }
+    }
+}
+
+impl One {
+    /// Starts HTTP/1.1 on an open stream. Sends nothing yet.
+    async fn open(stream: Stream, counted_in: Option<Counted>) -> Result<Self, LinkError> {
         let (sender, connection) = http1::Builder::new()
             .max_headers(HEADER_COUNT)
             .max_header_size(HEADER_BYTES)
-            .handshake(TokioIo::new(connected.stream))
+            .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| LinkError::Unsent)?;
         let driver = Driver(tokio::spawn(async move {
@@ -92,38 +203,11 @@ impl Link {
         Ok(Self {
             sender,
             driver,
-            counted_in: None,
+            _counted_in: counted_in,
         })
     }
 
-    /// Connects anew to a backend and starts HTTP on it.
-    ///
-    /// # Errors
-    /// `Connect`, or `Unsent`.
-    pub async fn dial(
-        endpoint: &Endpoint,
-        tls: &Trust,
-        deadline: Instant,
-    ) -> Result<(Self, Timings), WireError> {
-        let limit = deadline.min(Instant::now() + endpoint.connect_timeout);
-        let connected = connect(&endpoint.url, tls, limit).await?;
-        let timings = connected.timings;
-        Ok((Self::open(connected).await?, timings))
-    }
-
-    /// Counts it in `count` until it is closed.
-    #[must_use]
-    pub fn counted(mut self, count: &Arc<AtomicU64>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        self.counted_in = Some(Counted(Arc::clone(count)));
-        self
-    }
-
-    /// Sends one request and waits for the response head. The caller brings the deadline.
-    ///
-    /// # Errors
-    /// See [`LinkError`]; only `Unsent` permits a repeat of what must not run twice.
-    pub async fn send(&mut self, request: Outgoing) -> Result<Response<Incoming>, LinkError> {
+    async fn send(&mut self, request: Outgoing) -> Result<Response<Incoming>, LinkError> {
         if self.sender.ready().await.is_err() {
             return Err(LinkError::Unsent);
         }
@@ -147,18 +231,6 @@ impl Link {
                 Err(classify(&error.into_error()))
             }
         }
-    }
-
-    /// Can it take another request before `deadline`? Only after the last body was read to its end.
-    pub async fn reusable(&mut self, deadline: Instant) -> bool {
-        matches!(timeout_at(deadline, self.sender.ready()).await, Ok(Ok(())))
-    }
-
-    /// The peer has not closed it as far as we know. It may still have to come to rest after its
-    /// last answer; `send` waits for that.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        !self.sender.is_closed()
     }
 }
 

@@ -284,6 +284,7 @@ mod tests {
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(5),
             session_loss: SessionLoss::default(),
+            pods: crate::pods::Pods::default(),
         }
     }
 

@@ -11,20 +11,24 @@ use futures::FutureExt as _;
 use tokio::time::Instant;
 
 use vmcp_core::jsonrpc::{self, RequestId};
+use vmcp_core::limits::UNPROCESSED_REPEATS;
 use vmcp_core::mcp::{ProtocolVersion, meta, method, progress};
 
 use super::call::{Broken, Call};
 use super::desk::{Desk, Hears};
 use super::dialogue::Sent;
-use super::link::{Link, Outgoing};
+use super::link::{Counted, Link, Outgoing};
 use super::message::Answer;
-use super::opening::{CLIENT_NAME, CLIENT_VERSION, Opened, Way};
+use super::opened::{Opened, Way};
+use super::opening::{CLIENT_NAME, CLIENT_VERSION};
 use super::outgoing::{self, Voice};
+use super::reach::To;
 use super::side::{SIDE_MESSAGE_WITHIN, Side};
 use super::site::Site;
 use super::slot::Slot;
 use super::wire::{WireError, exchange, next_id};
 use crate::gateway::port::Repeat;
+use crate::pods::Pin;
 
 /// The clock of the call bounds an exchange; this only keeps a forgotten one from staying for ever.
 const LONGEST_EXCHANGE: Duration = Duration::from_secs(86_400);
@@ -50,10 +54,25 @@ impl<'a> Route<'a> {
                 &site.endpoint,
                 &site.tls,
                 &site.places,
-                version,
-                None,
+                To::Any,
+                (version, None),
             )),
             Self::Session(opened) => Some(opened.side(site)),
+        }
+    }
+
+    /// Where the request must go.
+    fn to(self) -> To {
+        match self {
+            Self::Session(opened) => To::pinned(opened.pin()),
+            Self::Modern(_) | Self::Stateless(_) => To::Any,
+        }
+    }
+
+    /// The session was met there.
+    fn met_at(self, pin: Pin) {
+        if let Self::Session(opened) = self {
+            opened.met_at(pin);
         }
     }
 
@@ -111,13 +130,16 @@ impl Call {
             }
             _ => {
                 let request = self.post(route, body)?;
-                let sending = send(Arc::clone(&self.slot), request, &id, self.patience());
+                let sending = send(Arc::clone(&self.slot), request, &id, self.patience(route));
                 self.converse(sending, inbox, route).await
             }
         };
         drop(seat);
         match ended {
             Ok((answer, sent)) => {
+                if let Some(Sent::Replied(replied)) = &sent {
+                    route.met_at(replied.0.pin);
+                }
                 self.recycle(sent);
                 Ok(answer)
             }
@@ -153,8 +175,9 @@ impl Call {
         Ok(request)
     }
 
-    fn patience(&self) -> Patience {
+    fn patience(&self, route: Route<'_>) -> Patience {
         Patience {
+            to: route.to(),
             repeat: self.request.repeat,
             connect_by: self.clock.deadline(),
         }
@@ -257,32 +280,57 @@ fn cancelled(id: &RequestId) -> Vec<u8> {
 /// How long and how often sending is tried.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
+    to: To,
     repeat: Repeat,
     connect_by: Instant,
 }
 
-/// Sends the request on an idle connection or a new one. T19: a second time only where the first
-/// provably never left, or where the request may run twice.
+/// Sends the request on an idle connection or a new one. T19: again only where it provably never
+/// left or was never processed, or where the request may run twice.
 async fn send(
     slot: Arc<Slot>,
     request: Outgoing,
     id: &RequestId,
     patience: Patience,
 ) -> Result<Sent, WireError> {
-    let repeat = patience.repeat;
-    if let Some(mut link) = slot.pool.take(repeat) {
+    let Patience { to, repeat, .. } = patience;
+    let mut idle = slot.pool.take(repeat, to);
+    let mut again = UNPROCESSED_REPEATS;
+    loop {
+        let was_idle = idle.is_some();
+        let mut link = match idle.take() {
+            Some(link) => link,
+            None => dial(&slot, patience).await?,
+        };
         match exchange(&mut link, request.clone(), id, far()).await {
             Ok(reply) => return Ok(Sent::Replied(Box::new((link, reply)))),
-            Err(WireError::Unsent) => {}
-            Err(WireError::Lost(_)) if repeat == Repeat::Freely => {}
+            Err(WireError::Unsent) if again > 0 => {}
+            Err(WireError::Lost(_)) if was_idle && repeat == Repeat::Freely => {}
             Err(error) => return Err(error),
         }
+        slot.pool.retire(&link);
+        again -= 1;
+    }
+}
+
+/// A new connection. Where those to this backend take many requests, one is opened at a time, and
+/// whoever waited for it uses it.
+async fn dial(slot: &Slot, patience: Patience) -> Result<Link, WireError> {
+    let Patience {
+        to,
+        repeat,
+        connect_by,
+    } = patience;
+    let _turn = slot.pool.turn(connect_by).await;
+    if let Some(link) = slot.pool.share(repeat, to) {
+        return Ok(link);
     }
     let site = &slot.site;
-    let (link, _) = Link::dial(&site.endpoint, &site.tls, patience.connect_by).await?;
-    let mut link = link.counted(&slot.connections);
-    let reply = exchange(&mut link, request, id, far()).await?;
-    Ok(Sent::Replied(Box::new((link, reply))))
+    let counted_in = Some(Counted::among(&slot.connections));
+    let dialled = Link::dial_to(&site.endpoint, &site.tls, to, counted_in, connect_by);
+    let (link, _) = dialled.await?;
+    slot.pool.opened(&link);
+    Ok(link)
 }
 
 fn far() -> Instant {

@@ -1,7 +1,9 @@
-//! Idle connections of traffic to one generation of one backend.
+//! Connections of traffic to one generation of one backend, for the next call.
 //!
-//! Owns who may be used again and for how long. Only traffic comes here: a check takes none and
-//! gives none back (R2.2). The lock is held for a push or a pop, never across an await.
+//! Owns who may be used again and for how long: idle ones, and those of HTTP/2 while others use
+//! them ([`super::shared`]). A request of a session only takes one to where the session lives. Only
+//! traffic comes here: a check takes none and gives none back (R2.2). The lock is held for a push or
+//! a pop, never across an await.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +13,8 @@ use tokio::time::Instant;
 use vmcp_core::limits::{BACKEND_IDLE, IN_FLIGHT, UNREPEATABLE_IDLE};
 
 use super::link::Link;
+use super::reach::To;
+use super::shared::{Shared, Turn};
 use crate::gateway::port::Repeat;
 
 /// A server that says `Keep-Alive: timeout=5` closes at 5 s; this much earlier we stop using it.
@@ -20,6 +24,7 @@ const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Pool {
     idle: Mutex<Vec<Idle>>,
+    shared: Shared,
 }
 
 #[derive(Debug)]
@@ -34,19 +39,25 @@ impl Pool {
     /// run twice takes only one that was used just now: the older, the likelier that the server is
     /// closing it as we write (T19).
     #[must_use]
-    pub fn take(&self, repeat: Repeat) -> Option<Link> {
+    pub fn take(&self, repeat: Repeat, to: To) -> Option<Link> {
+        if let Some(link) = self.shared.take(repeat, to) {
+            return Some(link);
+        }
         let now = Instant::now();
         let mut stale = Vec::new();
         let found = {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             loop {
-                let Some(last) = idle.pop() else { break None };
+                let Some(at) = idle.iter().rposition(|one| to.admits(one.link.pin)) else {
+                    break None;
+                };
+                let last = idle.remove(at);
                 let age = now.saturating_duration_since(last.since);
                 if age >= last.keep || !last.link.is_open() {
                     stale.push(last);
                 } else if repeat == Repeat::IfUnsent && age >= UNREPEATABLE_IDLE {
                     // All below it are older.
-                    idle.push(last);
+                    idle.insert(at, last);
                     break None;
                 } else {
                     break Some(last.link);
@@ -57,8 +68,33 @@ impl Pool {
         found
     }
 
+    /// To be waited for before a connection is opened: where they take many requests, one is opened
+    /// at a time.
+    pub async fn turn(&self, deadline: Instant) -> Option<Turn<'_>> {
+        self.shared.turn(deadline).await
+    }
+
+    /// A place on a connection that was opened meanwhile.
+    #[must_use]
+    pub fn share(&self, repeat: Repeat, to: To) -> Option<Link> {
+        self.shared.take(repeat, to)
+    }
+
+    /// Notes a new connection, for others to use at the same time if they can.
+    pub fn opened(&self, link: &Link) {
+        self.shared.opened(link);
+    }
+
+    /// Gives a connection that did not take a request to nobody any more.
+    pub fn retire(&self, link: &Link) {
+        self.shared.retire(link);
+    }
+
     /// Takes back a connection whose last answer was read to its end.
     pub fn put(&self, link: Link, keep_alive: Option<Duration>) {
+        if link.shared().is_some() {
+            return self.shared.put(&link);
+        }
         let keep = idle_limit(keep_alive);
         if keep.is_zero() || !link.is_open() {
             return;
@@ -75,6 +111,7 @@ impl Pool {
 
     /// Closes what was idle for too long.
     pub fn sweep(&self) {
+        self.shared.sweep();
         let now = Instant::now();
         let stale: Vec<Idle> = {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,6 +125,7 @@ impl Pool {
 
     /// Closes everything.
     pub fn clear(&self) {
+        self.shared.clear();
         let all = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
         drop(all);
     }
@@ -98,6 +136,7 @@ impl Pool {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .len()
+            + self.shared.idle()
     }
 
     #[must_use]

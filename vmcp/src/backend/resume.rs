@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::link::Link;
 use super::outgoing::{self, Voice};
 use super::passage::Route;
+use super::reach::To;
 use super::reply::Reply;
 use super::side::SIDE_MESSAGE_WITHIN;
 use super::site::Site;
@@ -42,10 +43,13 @@ impl Resuming {
     /// `None`: the server named no event to go on after, or the era has no such thing.
     pub(super) fn begin(reply: Reply, route: Route<'_>, site: &Arc<Site>) -> Option<Self> {
         let (after, pause) = reply.goes_on_after()?;
-        let (version, session) = match route {
+        let (version, session, to) = match route {
             Route::Modern(_) => return None,
-            Route::Stateless(version) => (version, None),
-            Route::Session(opened) => (opened.version, opened.way.id().cloned()),
+            Route::Stateless(version) => (version, None, To::Any),
+            Route::Session(opened) => {
+                let session = opened.way.id().cloned();
+                (opened.version, session, To::pinned(opened.pin()))
+            }
         };
         let (after, site) = (Box::<str>::from(after), Arc::clone(site));
         let opening = Box::pin(async move {
@@ -56,7 +60,7 @@ impl Resuming {
             };
             let request = outgoing::listen(&site.endpoint, voice, Some(&after))?;
             let connect_by = Instant::now() + SIDE_MESSAGE_WITHIN;
-            let (mut link, _) = Link::dial(&site.endpoint, &site.tls, connect_by).await?;
+            let mut link = site.dial(to, connect_by).await?;
             let body = exchange_stream(&mut link, request, Instant::now() + HEAD_WITHIN).await?;
             Ok((link, body))
         });

@@ -17,7 +17,8 @@ use vmcp_core::health::Dialect;
 use vmcp_core::id::BackendId;
 use vmcp_core::mcp::{Era, ProtocolVersion};
 
-pub use super::opening::{CLIENT_NAME, CLIENT_VERSION, OpenError, Opened, Way};
+pub use super::opened::{Opened, Way};
+pub use super::opening::{CLIENT_NAME, CLIENT_VERSION, OpenError};
 use super::opening::{end, open};
 use super::site::Site;
 use crate::gateway::port::HandedSession;
@@ -116,6 +117,7 @@ impl Cell {
             backend: backend.clone(),
             url: url.clone(),
             session,
+            pin: opened.pin(),
             version: opened.version,
             capabilities: Some(Arc::clone(&self.terms.capabilities)),
             server_capabilities: Some(Arc::from(&*opened.server)),
@@ -177,12 +179,17 @@ impl Cell {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// The stream, where there is one, has not ended.
+    /// Its pod has not left, and the stream, where there is one, has not ended.
     #[must_use]
-    pub fn is_usable(&self) -> bool {
-        match self.opened.get().map(|opened| &opened.way) {
-            Some(Way::Events(stream)) => stream.is_open(),
-            _ => true,
+    pub fn is_usable(&self, site: &Site) -> bool {
+        let Some(opened) = self.opened.get() else {
+            return true;
+        };
+        let left = |pin| site.endpoint.pods.has_left(pin);
+        match &opened.way {
+            _ if opened.pin().is_some_and(left) => false,
+            Way::Events(stream) => stream.is_open(),
+            Way::Http { .. } => true,
         }
     }
 
@@ -198,7 +205,7 @@ impl Cell {
     async fn tell_once(&self, opened: &Opened, site: &Site) {
         if !self.told.swap(true, Ordering::SeqCst) {
             opened.close_ear();
-            end(&opened.way, opened.version, site).await;
+            end(&opened.way, opened.version, opened.pin(), site).await;
         }
     }
 }

@@ -18,6 +18,7 @@ use vmcp_core::mcp::ProtocolVersion;
 use super::link::Link;
 use super::message;
 use super::outgoing::{self, Last, SessionId, Voice};
+use super::reach::To;
 use super::tls::Trust;
 use super::wire::{Refusal, WireError, tell, within};
 use crate::snapshot::Endpoint;
@@ -44,6 +45,8 @@ pub struct Side {
     endpoint: Arc<Endpoint>,
     tls: Trust,
     places: Places,
+    /// Where the session lives.
+    to: To,
     speech: Speech,
 }
 
@@ -63,13 +66,14 @@ impl Side {
         endpoint: &Arc<Endpoint>,
         tls: &Trust,
         places: &Places,
-        version: ProtocolVersion,
-        session: Option<&SessionId>,
+        to: To,
+        (version, session): (ProtocolVersion, Option<&SessionId>),
     ) -> Self {
         Self {
             endpoint: Arc::clone(endpoint),
             tls: tls.clone(),
             places: places.clone(),
+            to,
             speech: Speech::Legacy {
                 version,
                 session: session.cloned(),
@@ -78,11 +82,12 @@ impl Side {
     }
 
     #[must_use]
-    pub fn plain(endpoint: &Arc<Endpoint>, tls: &Trust, places: &Places, url: Url) -> Self {
+    pub fn plain(endpoint: &Arc<Endpoint>, tls: &Trust, places: &Places, to: To, url: Url) -> Self {
         Self {
             endpoint: Arc::clone(endpoint),
             tls: tls.clone(),
             places: places.clone(),
+            to,
             speech: Speech::Plain(url),
         }
     }
@@ -102,7 +107,8 @@ impl Side {
                 outgoing::post(&self.endpoint, voice, body)?
             }
         };
-        let (mut link, _) = Link::dial(&self.endpoint, &self.tls, deadline).await?;
+        let dialled = Link::dial_to(&self.endpoint, &self.tls, self.to, None, deadline);
+        let (mut link, _) = dialled.await?;
         match tell(&mut link, outgoing::ending(request, Last::Yes), deadline).await? {
             200..=299 => Ok(()),
             status => Err(WireError::Refused(Box::new(Refusal {

@@ -70,9 +70,9 @@ struct Lease {
 impl Lease {
     /// Not where the server spoke while nobody had the session: what it says in the next call may
     /// be meant for the last client.
-    fn is_usable(&self) -> bool {
+    fn is_usable(&self, site: &Site) -> bool {
         let spoke = |opened: &Opened| opened.desk().spoke_to_nobody();
-        self.cell.is_usable() && !self.cell.peek().is_some_and(spoke)
+        self.cell.is_usable(site) && !self.cell.peek().is_some_and(spoke)
     }
 }
 
@@ -128,7 +128,7 @@ impl Slot {
                 let cell = clients
                     .entry(Arc::clone(client))
                     .or_insert_with(|| Cell::new(wanted.terms));
-                if !cell.is_usable() {
+                if !cell.is_usable(&self.site) {
                     *cell = Cell::restarted(wanted.terms);
                 }
                 Arc::clone(cell)
@@ -145,7 +145,7 @@ impl Slot {
         let fits = |level: Option<&Arc<str>>| {
             leases.iter().rposition(|lease| {
                 let told = lease.cell.peek().and_then(Opened::level);
-                lease.is_usable()
+                lease.is_usable(&self.site)
                     && lease.principal.as_ref() == wanted.principal
                     && lease.cell.terms == *wanted.terms
                     && told.as_ref() == level
@@ -183,7 +183,7 @@ impl Slot {
             since: Instant::now(),
         };
         let mut leases = guard(&self.leases);
-        if self.stop.is_cancelled() || leases.len() >= IDLE_LEASES || !lease.is_usable() {
+        if self.stop.is_cancelled() || leases.len() >= IDLE_LEASES || !lease.is_usable(&self.site) {
             return Some(lease.cell);
         }
         leases.push(lease);
@@ -261,7 +261,7 @@ impl Slot {
             let mut leases = guard(&self.leases);
             leases
                 .extract_if(.., |lease| {
-                    lease.since.elapsed() >= LEASE_IDLE || !lease.is_usable()
+                    lease.since.elapsed() >= LEASE_IDLE || !lease.is_usable(&self.site)
                 })
                 .collect()
         };

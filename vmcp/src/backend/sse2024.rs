@@ -18,12 +18,14 @@ use super::desk::{Desk, Hears};
 use super::link::Link;
 use super::message::{self, Inbound};
 use super::outgoing;
+use super::reach::To;
 use super::reply::chunk;
 use super::side::{Places, Side};
 use super::sse_event::{Decoder, Event};
 use super::timings::Timings;
 use super::tls::Trust;
 use super::wire::{WireError, exchange_stream, next_id, within};
+use crate::pods::Pin;
 use crate::snapshot::Endpoint;
 
 /// An open stream. Dropping it closes the stream, which ends the session at the server.
@@ -33,6 +35,8 @@ pub struct SseSession {
     pub side: Side,
     reader: JoinHandle<()>,
     pub timings: Timings,
+    /// Where the stream leads: messages must go there, too.
+    pub pin: Pin,
 }
 
 impl Drop for SseSession {
@@ -51,10 +55,12 @@ impl SseSession {
         endpoint: &Arc<Endpoint>,
         places: &Places,
         news: &News,
+        to: To,
         deadline: Instant,
     ) -> Result<Self, WireError> {
         let tls = Trust::Machine;
-        let (mut link, timings) = Link::dial(endpoint, &tls, deadline).await?;
+        let (mut link, timings) = Link::dial_to(endpoint, &tls, to, None, deadline).await?;
+        let pin = link.pin;
         let mut body =
             exchange_stream(&mut link, outgoing::get_stream(endpoint)?, deadline).await?;
         let mut decoder = Decoder::default();
@@ -71,7 +77,8 @@ impl SseSession {
                 }
             }
         };
-        let side = Side::plain(endpoint, &tls, places, post_url(&endpoint.url, &first)?);
+        let url = post_url(&endpoint.url, &first)?;
+        let side = Side::plain(endpoint, &tls, places, To::Pinned(pin), url);
         let desk = Arc::new(Desk::default());
         let reader = Reader {
             body,
@@ -86,6 +93,7 @@ impl SseSession {
             side,
             reader,
             timings,
+            pin,
         })
     }
 

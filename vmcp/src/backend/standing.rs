@@ -25,7 +25,7 @@ use super::ear::Hearing;
 use super::ending;
 use super::link::Link;
 use super::message::{self, Inbound};
-use super::opening::Opened;
+use super::opened::Opened;
 use super::questions::Questions;
 use super::reply::Reply;
 use super::session::{Cell, Terms};

@@ -10,11 +10,27 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::tls::ALPN_HTTP2;
+use crate::pods::Http;
+
 /// Plain or encrypted.
 #[derive(Debug)]
 pub enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// The HTTP that both sides agreed on (ALPN).
+    #[must_use]
+    pub fn agreed(&self) -> Http {
+        match self {
+            Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2) => {
+                Http::Two
+            }
+            Self::Tls(_) | Self::Plain(_) => Http::One,
+        }
+    }
 }
 
 impl AsyncRead for Stream {

@@ -1,7 +1,7 @@
 //! TLS towards backends.
 //!
 //! Owns the client configuration: one provider named explicitly (ADR 11), the machine's trust
-//! roots, HTTP/1.1 by ALPN. Session resumption is off: a ticket of an earlier connection would let
+//! roots, HTTP/2 or HTTP/1.1 by ALPN. Session resumption is off: a ticket of an earlier connection would let
 //! a check succeed on a state that no new client has (R2.2). The roots are configuration, not
 //! connection state, so they are read once.
 
@@ -10,7 +10,8 @@ use std::sync::{Arc, OnceLock};
 use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
 
-/// The only protocol that a backend connection speaks today.
+/// What a backend connection can speak, the better first; the server chooses.
+pub(super) const ALPN_HTTP2: &[u8] = b"h2";
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 /// Whom to trust.
@@ -50,7 +51,7 @@ fn config(roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::Error> {
     let builder =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
+    config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }

@@ -259,6 +259,7 @@ fn bare(session: &HandedSession) -> Endpoint {
         connect_timeout: CONNECT,
         call_timeout: CALL,
         session_loss: SessionLoss::default(),
+        pods: crate::pods::Pods::default(),
     }
 }
 

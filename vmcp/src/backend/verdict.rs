@@ -77,6 +77,12 @@ pub fn failure(doing: Doing<'_>, error: &WireError, url: &Url) -> ProbeFailure {
             message: sanitise(&error.message, STATUS_TEXT),
         },
         WireError::Refused(refusal) => refused(doing, refusal, url),
+        WireError::Gone => failed(
+            doing,
+            ProbeReason::ConnectRefused,
+            None,
+            &format!("{what}: {error}"),
+        ),
         WireError::Protocol(_) | WireError::Cut(_) => failed(
             doing,
             ProbeReason::ProtocolError,

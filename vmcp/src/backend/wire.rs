@@ -29,6 +29,9 @@ pub enum WireError {
     /// Provably never left; may be sent again (T19).
     #[error("the connection closed before the request was sent")]
     Unsent,
+    /// The pod that keeps the session is not there any more; nothing was sent.
+    #[error("the pod that kept the session is gone")]
+    Gone,
     /// No response head; the request may have run.
     #[error("the connection broke before an answer: {0}")]
     Lost(String),
@@ -92,7 +95,10 @@ impl WireError {
     /// May the request be sent again, whatever it does? (T19)
     #[must_use]
     pub fn provably_unsent(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::Unsent | Self::Unwritable(_))
+        matches!(
+            self,
+            Self::Connect(_) | Self::Unsent | Self::Gone | Self::Unwritable(_)
+        )
     }
 
     #[must_use]

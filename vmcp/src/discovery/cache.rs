@@ -53,7 +53,7 @@ impl<K: Resource> Cache<K> {
         self.objects.get(name)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &K> {
+    pub fn iter(&self) -> impl Iterator<Item = &K> + Clone {
         self.objects.values().map(AsRef::as_ref)
     }
 

@@ -18,6 +18,7 @@ use vmcp_crds::tools::{ToolAnnotations, Tools};
 use vmcp_crds::virtualmcpserver::ConflictStrategy;
 use vmcp_crds::{MCPServer, VirtualMCPServer, VirtualMCPServerSpec, names};
 
+use crate::pods::Pods;
 use crate::snapshot::{Admission, Endpoint, ProtocolChoice, SessionLoss, Transport};
 
 /// Everything that the registry is told by discovery.
@@ -155,6 +156,7 @@ fn target(backend: &Backend) -> Result<Arc<Endpoint>, Blocked> {
             SpecSessionLoss::Reinitialize => SessionLoss::Reinitialize,
             SpecSessionLoss::Fail => SessionLoss::Fail,
         },
+        pods: Pods::default(),
     }))
 }
 

@@ -26,6 +26,7 @@ use vmcp_crds::{MCPServer, VirtualMCPServer, names};
 use super::cache::{Cache, Change};
 use super::desired::{Desired, Site, desired};
 use super::peers;
+use super::services::Services;
 use crate::peer::Roster;
 use crate::registry::{Event, Events};
 
@@ -84,6 +85,7 @@ pub struct KubeDiscovery {
     gateways: Cache<VirtualMCPServer>,
     servers: Cache<MCPServer>,
     slices: Cache<EndpointSlice>,
+    services: Services,
     /// Handed out last: the same again is no news.
     last: Option<Desired>,
     /// The live object, for the status publisher.
@@ -115,6 +117,7 @@ impl KubeDiscovery {
             gateways: Cache::default(),
             servers: Cache::default(),
             slices: Cache::default(),
+            services: Services::default(),
             last: None,
             live,
             roster,
@@ -203,7 +206,8 @@ impl KubeDiscovery {
             namespace: &self.identity.namespace,
             allow_hosts: &self.allow_hosts,
         };
-        let now = desired(gateway, self.servers.iter(), site);
+        let mut now = desired(gateway, self.servers.iter(), site);
+        self.services.equip(&mut now, self.slices.iter());
         if self.last.as_ref() == Some(&now) {
             return None;
         }
@@ -211,29 +215,27 @@ impl KubeDiscovery {
         Some(now)
     }
 
-    /// Wakes the backends of a Service whose ready addresses changed.
+    /// Wakes the backends of a Service whose ready addresses changed, or that is spoken to in
+    /// another HTTP from here on.
     fn slice(&mut self, event: watcher::Event<DeserializeGuard<EndpointSlice>>) -> Vec<Event> {
         let before = addresses(&self.slices);
         let was_synced = self.slices.synced();
+        let mut woken = BTreeSet::<Box<str>>::new();
         self.slices.take(event);
         if self.slices.synced() {
             let own = names::owned_by_virtual_mcp_server(&self.identity.name);
             let pods = peers::of_slices(&own, self.slices.iter());
             peers::publish(&self.roster, pods);
+            woken.extend(self.services.publish(self.slices.iter()));
         }
-        if !was_synced {
-            return Vec::new();
+        if was_synced {
+            let after = addresses(&self.slices);
+            let moved = before.symmetric_difference(&after);
+            woken.extend(moved.map(|(service, _)| service.as_str().into()));
         }
-        let after = addresses(&self.slices);
-        let services: BTreeSet<&String> = before
-            .symmetric_difference(&after)
-            .map(|(service, _)| service)
-            .collect();
-        services
+        woken
             .into_iter()
-            .map(|service| Event::WakeService {
-                service: service.as_str().into(),
-            })
+            .map(|service| Event::WakeService { service })
             .collect()
     }
 }

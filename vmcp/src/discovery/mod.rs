@@ -13,3 +13,4 @@ pub mod load;
 pub mod node;
 pub mod peers;
 mod rules;
+mod services;

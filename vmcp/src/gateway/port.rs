@@ -19,6 +19,7 @@ use vmcp_core::id::{BackendId, Generation};
 use vmcp_core::jsonrpc::RpcError;
 use vmcp_core::mcp::ProtocolVersion;
 
+use crate::pods::Pin;
 use crate::snapshot::Endpoint;
 
 /// Whose state a stateful legacy backend keeps for this request (T12).
@@ -160,6 +161,9 @@ pub struct HandedSession {
     pub url: Url,
     /// `Mcp-Session-Id` of the backend.
     pub session: String,
+    /// Which of its addresses keeps the session.
+    #[serde(default)]
+    pub pin: Option<Pin>,
     pub version: ProtocolVersion,
     /// Raw capabilities that it was opened with.
     pub capabilities: Option<Arc<str>>,

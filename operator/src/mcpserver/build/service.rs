@@ -7,8 +7,8 @@ use crate::mcpserver::validate::ValidatedWorkload;
 use crate::owner::Owner;
 use crate::pod_spec::{MCP_PORT, TCP};
 
-/// `ClientIP`: the sessions of a stateful server live in one pod, and gateways do not yet
-/// pin them to an address themselves (architecture, decision 8).
+/// `ClientIP`: the sessions of a stateful server live in one pod. Gateways pin those of their clients
+/// themselves (architecture, decision 8), but go by this Service for those of their checks.
 #[must_use]
 pub fn service(owner: &Owner, workload: &ValidatedWorkload) -> Service {
     Service {

@@ -14,10 +14,14 @@ async fn a_request_in_the_queue_of_a_connection_that_has_ended_was_not_sent() {
     let (stream, _other_end) = tokio::io::duplex(1_024);
     let (sender, mut connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     assert!(futures::poll!(&mut connection).is_pending());
-    let mut link = Link {
+    let one = One {
         sender,
         driver: Driver(tokio::spawn(async {})),
-        counted_in: None,
+        _counted_in: None,
+    };
+    let mut link = Link {
+        how: How::One(one),
+        pin: Pin::Address(([127, 0, 0, 1], 1).into()),
     };
     assert!(link.is_open(), "the moment is missed");
 

@@ -193,3 +193,49 @@ fn changed_addresses_wake_their_service() {
     assert!(same.is_empty());
     assert!(matches!(&other[..], [Event::WakeService { service }] if **service == *"svc-a"));
 }
+
+/// Architecture 8, R4.2: the pods of a Service reach those who connect beside the configuration,
+/// which stays the same while they come and go.
+#[test]
+fn pods_come_and_go_without_a_new_configuration() {
+    let mut discovery = discovery(None);
+    list_servers(&mut discovery, &["a"]);
+    let events = list_gateway(&mut discovery, gateway("u", "1"));
+    let Some(Event::Discovered(desired)) = events.last() else {
+        panic!("no configuration: {events:?}");
+    };
+    let pods = desired.backends[0].target.as_ref().unwrap().pods.clone();
+    assert_eq!(pods.now(), None, "no slice was seen yet");
+    let see = |discovery: &mut KubeDiscovery, event| discovery.take(Seen::Slice(Box::new(event)));
+    let ported = |addresses: &[&str]| {
+        let mut slice = slice("x", "svc-a", addresses);
+        slice["ports"] = json!([{ "port": 8080, "appProtocol": "kubernetes.io/h2c" }]);
+        guard(slice)
+    };
+
+    see(&mut discovery, watcher::Event::Init);
+    see(
+        &mut discovery,
+        watcher::Event::InitApply(ported(&["10.0.0.1"])),
+    );
+    let woken = see(&mut discovery, watcher::Event::InitDone);
+    assert!(
+        matches!(&woken[..], [Event::WakeService { service }] if **service == *"svc-a"),
+        "another HTTP is spoken: {woken:?}"
+    );
+    let list = pods.now().unwrap();
+    assert_eq!(list.ready, ["10.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(list.http, crate::pods::Http::Two);
+
+    let moved = see(&mut discovery, watcher::Event::Apply(ported(&["10.0.0.2"])));
+    assert!(matches!(&moved[..], [Event::WakeService { .. }]));
+    assert_eq!(
+        pods.now().unwrap().ready,
+        ["10.0.0.2:8080".parse().unwrap()]
+    );
+    let again = see_gateway(&mut discovery, gateway("u", "2"));
+    assert!(
+        backends(&again).is_empty(),
+        "pods are no configuration: {again:?}"
+    );
+}

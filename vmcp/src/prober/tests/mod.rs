@@ -210,6 +210,7 @@ fn backend(name: &str) -> DesiredBackend {
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(300),
             session_loss: SessionLoss::default(),
+            pods: crate::pods::Pods::default(),
         })),
         policy: Policy::default(),
         catalog_policy: CatalogPolicy::Keep,

@@ -132,6 +132,7 @@ fn endpoint(url: &str) -> Arc<Endpoint> {
         connect_timeout: Duration::from_secs(5),
         call_timeout: Duration::from_secs(300),
         session_loss: SessionLoss::default(),
+        pods: crate::pods::Pods::default(),
     })
 }
 
