@@ -232,10 +232,13 @@ async fn read(
 ) -> Result<Inbound, WireError> {
     loop {
         let error = match sent {
-            Some(Sent::Replied(replied)) => match replied.1.next_message().await {
-                Err(error @ WireError::Cut(_)) => error,
-                heard => return heard,
-            },
+            Some(Sent::Replied(replied)) => {
+                let (link, reply) = &mut **replied;
+                match link.until(reply.next_message()).await {
+                    Err(error @ WireError::Cut(_)) => error,
+                    heard => return heard,
+                }
+            }
             Some(Sent::Resuming(resuming)) => {
                 let (link, body) = resuming.opened().await?;
                 if let Some(Sent::Resuming(resuming)) = sent.take() {

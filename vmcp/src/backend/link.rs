@@ -1,8 +1,8 @@
 //! One connection, or a place on one.
 //!
-//! Owns a stream, the task that drives it, and the one request that may be on it; where both sides
-//! speak HTTP/2, one of many places on a connection ([`super::many`]). Closing is dropping: no link
-//! outlives its owner. Knows nothing of MCP, pools or deadlines of calls.
+//! Owns a stream, what drives it (a task of its own, or whoever waits), and the one request that may
+//! be on it; where both sides speak HTTP/2, one of many places on a connection ([`super::many`]).
+//! Closing is dropping: no link outlives its owner. Knows nothing of MCP, pools or deadlines of calls.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 use vmcp_core::limits::{HEADER_BYTES, HEADER_COUNT};
 
+use super::attended::Attended;
 use super::many::{Many, Place};
 use super::reach::{To, reach};
 use super::stream::Stream;
@@ -50,8 +51,15 @@ enum How {
 #[derive(Debug)]
 struct One {
     sender: http1::SendRequest<Full<Bytes>>,
-    driver: Driver,
+    driven: Driven,
     _counted_in: Option<Counted>,
+}
+
+/// What makes a connection go on.
+#[derive(Debug)]
+enum Driven {
+    Task(Driver),
+    Waiter(Attended),
 }
 
 /// One in a count of open connections, for as long as it lives.
@@ -113,6 +121,9 @@ impl Link {
 
     /// As [`Self::dial`], to where a session begins or lives.
     ///
+    /// One that is counted is of calls, and has no task over HTTP/1.1: it goes on only while somebody
+    /// sends on it or waits by [`Self::until`]. Bodies that it brings are read in there.
+    ///
     /// # Errors
     /// As [`Self::dial`]; `Gone` where the pod of a session is not there any more.
     pub async fn dial_to(
@@ -167,10 +178,22 @@ impl Link {
         }
     }
 
+    /// Waits for what this connection brings, a body of it or a part of one, and drives it meanwhile
+    /// where nothing else does.
+    pub async fn until<F: Future>(&mut self, wait: F) -> F::Output {
+        match &mut self.how {
+            How::One(One {
+                driven: Driven::Waiter(attended),
+                ..
+            }) => attended.until(wait).await,
+            How::One(_) | How::Many(_) => wait.await,
+        }
+    }
+
     /// Can it take another request before `deadline`? Only after the last body was read to its end.
     pub async fn reusable(&mut self, deadline: Instant) -> bool {
         match &mut self.how {
-            How::One(one) => matches!(timeout_at(deadline, one.sender.ready()).await, Ok(Ok(()))),
+            How::One(one) => matches!(timeout_at(deadline, one.ready()).await, Ok(Ok(()))),
             How::Many(place) => place.connection().is_open(),
         }
     }
@@ -178,9 +201,9 @@ impl Link {
     /// The peer has not closed it as far as we know. It may still have to come to rest after its
     /// last answer; `send` waits for that.
     #[must_use]
-    pub fn is_open(&self) -> bool {
-        match &self.how {
-            How::One(one) => !one.sender.is_closed(),
+    pub fn is_open(&mut self) -> bool {
+        match &mut self.how {
+            How::One(one) => one.is_open(),
             How::Many(place) => place.connection().is_open(),
         }
     }
@@ -195,32 +218,57 @@ impl One {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| LinkError::Unsent)?;
-        let driver = Driver(tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::trace!(%error, "backend connection ended");
-            }
-        }));
+        let driven = if counted_in.is_some() {
+            Driven::Waiter(Attended::new(connection))
+        } else {
+            Driven::Task(Driver(tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::trace!(%error, "backend connection ended");
+                }
+            })))
+        };
         Ok(Self {
             sender,
-            driver,
+            driven,
             _counted_in: counted_in,
         })
     }
 
+    async fn ready(&mut self) -> Result<(), hyper::Error> {
+        match &mut self.driven {
+            Driven::Task(_) => self.sender.ready().await,
+            Driven::Waiter(attended) => attended.until(self.sender.ready()).await,
+        }
+    }
+
+    fn is_open(&mut self) -> bool {
+        match &mut self.driven {
+            Driven::Task(_) => !self.sender.is_closed(),
+            Driven::Waiter(attended) => attended.look() && !self.sender.is_closed(),
+        }
+    }
+
     async fn send(&mut self, request: Outgoing) -> Result<Response<Incoming>, LinkError> {
-        if self.sender.ready().await.is_err() {
+        if self.ready().await.is_err() {
             return Err(LinkError::Unsent);
         }
-        let mut sending = pin!(self.sender.try_send_request(request));
-        let sent = tokio::select! {
-            biased;
-            sent = &mut sending => sent,
-            // A request that was queued while the connection's task ended lies in the queue for
-            // ever (nobody reads it, nobody drops it). Whatever that task took, it has resolved.
-            _ended = &mut self.driver.0 => match futures::poll!(sending) {
-                Poll::Ready(sent) => sent,
-                Poll::Pending => return Err(LinkError::Unsent),
-            },
+        let sending = self.sender.try_send_request(request);
+        let sent = match &mut self.driven {
+            Driven::Waiter(attended) => attended.until(sending).await,
+            Driven::Task(task) => {
+                let mut sending = pin!(sending);
+                tokio::select! {
+                    biased;
+                    sent = &mut sending => sent,
+                    // A request that was queued while the connection's task ended lies in the queue
+                    // for ever (nobody reads it, nobody drops it). Whatever that task took, it has
+                    // resolved.
+                    _ended = &mut task.0 => match futures::poll!(sending) {
+                        Poll::Ready(sent) => sent,
+                        Poll::Pending => return Err(LinkError::Unsent),
+                    },
+                }
+            }
         };
         match sent {
             Ok(response) => Ok(response),

@@ -9,6 +9,7 @@
 //! nothing about new connections (R2.2).
 
 pub mod announce;
+mod attended;
 pub mod bulkhead;
 pub mod call;
 pub mod connect;

@@ -188,11 +188,11 @@ impl Call {
         let Some(Sent::Replied(replied)) = sent else {
             return;
         };
-        let (link, reply) = *replied;
+        let (mut link, reply) = *replied;
         let keep_alive = reply.keep_alive;
         let slot = Arc::clone(&self.slot);
         let mut rest = async move {
-            if reply.finish().await {
+            if link.until(reply.finish()).await {
                 slot.pool.put(link, keep_alive);
             }
         }
@@ -300,7 +300,7 @@ async fn send(
         let was_idle = idle.is_some();
         let mut link = match idle.take() {
             Some(link) => link,
-            None => dial(&slot, patience).await?,
+            None => Box::pin(dial(&slot, patience)).await?,
         };
         match exchange(&mut link, request.clone(), id, far()).await {
             Ok(reply) => return Ok(Sent::Replied(Box::new((link, reply)))),

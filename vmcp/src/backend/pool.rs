@@ -51,7 +51,7 @@ impl Pool {
                 let Some(at) = idle.iter().rposition(|one| to.admits(one.link.pin)) else {
                     break None;
                 };
-                let last = idle.remove(at);
+                let mut last = idle.remove(at);
                 let age = now.saturating_duration_since(last.since);
                 if age >= last.keep || !last.link.is_open() {
                     stale.push(last);
@@ -91,7 +91,7 @@ impl Pool {
     }
 
     /// Takes back a connection whose last answer was read to its end.
-    pub fn put(&self, link: Link, keep_alive: Option<Duration>) {
+    pub fn put(&self, mut link: Link, keep_alive: Option<Duration>) {
         if link.shared().is_some() {
             return self.shared.put(&link);
         }

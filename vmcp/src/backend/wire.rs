@@ -165,7 +165,7 @@ pub async fn exchange(
     deadline: Instant,
 ) -> Result<Reply, WireError> {
     let response = within(deadline, link.send(request)).await??;
-    Reply::open(response, expects, deadline).await
+    link.until(Reply::open(response, expects, deadline)).await
 }
 
 /// Sends a message that wants no answer (a notification, a response of ours, a DELETE) and returns
@@ -176,7 +176,8 @@ pub async fn exchange(
 pub async fn tell(link: &mut Link, request: Outgoing, deadline: Instant) -> Result<u16, WireError> {
     let response = within(deadline, link.send(request)).await??;
     let status = response.status().as_u16();
-    reply::drain(response.into_body(), deadline).await;
+    link.until(reply::drain(response.into_body(), deadline))
+        .await;
     Ok(status)
 }
 
@@ -190,7 +191,7 @@ pub async fn exchange_stream(
     deadline: Instant,
 ) -> Result<Incoming, WireError> {
     let response = within(deadline, link.send(request)).await??;
-    reply::event_stream(response, deadline).await
+    link.until(reply::event_stream(response, deadline)).await
 }
 
 /// `future`, or `Timeout` at the deadline.

@@ -16,7 +16,7 @@ async fn a_request_in_the_queue_of_a_connection_that_has_ended_was_not_sent() {
     assert!(futures::poll!(&mut connection).is_pending());
     let one = One {
         sender,
-        driver: Driver(tokio::spawn(async {})),
+        driven: Driven::Task(Driver(tokio::spawn(async {}))),
         _counted_in: None,
     };
     let mut link = Link {
