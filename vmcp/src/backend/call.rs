@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use vmcp_core::health::{CallOutcome, Dialect, ProbeReason, SessionMode, Step, Wire};
@@ -21,8 +20,9 @@ use super::ending::{
     OwnedDoing, client_error, learnt_from, not_opened, own_error, session_ended, stopped,
     undetected,
 };
+use super::listener::Listener;
 use super::message::Answer;
-use super::passage::Route;
+use super::passage::{Route, Token};
 use super::questions::{Clock, Questions};
 use super::session::{Cell, OpenError, Terms};
 use super::side::{SIDE_MESSAGE_WITHIN, Side};
@@ -34,9 +34,6 @@ use crate::snapshot::SessionLoss;
 
 /// What a full queue tells the client to wait.
 const RETRY_OVERLOADED: Duration = Duration::from_secs(1);
-
-pub type Events = mpsc::Sender<Result<UpstreamEvent, UpstreamError>>;
-pub type Started = oneshot::Sender<Result<(), UpstreamError>>;
 
 /// Says in the first result of a session that it began anew.
 const SESSION_RESTARTED: &str = "vmcp.dev/sessionRestarted";
@@ -53,14 +50,12 @@ pub struct Call {
     terms: Terms,
     pub(super) clock: Clock,
     pub(super) allowed: Duration,
-    pub(super) events: Events,
-    pub(super) started: Option<Started>,
+    pub(super) listener: Listener,
     pub(super) announcements: Announcements,
     /// Whom it counts for.
     pub(super) principal: Option<Arc<str>>,
     pub(super) place: Option<Place>,
-    /// Our progress token and the client's, raw.
-    pub(super) token: Option<(Box<str>, Box<str>)>,
+    pub(super) token: Token,
     pub(super) questions: Questions,
     /// The way of answers, once something was asked.
     pub(super) side: Option<Side>,
@@ -98,11 +93,10 @@ impl Broken {
 
 impl Call {
     #[must_use]
-    pub fn new(
+    pub(super) fn new(
         slot: Arc<Slot>,
         request: UpstreamRequest,
-        events: Events,
-        started: Started,
+        listener: Listener,
         announcer: Announcer,
     ) -> Self {
         let deadline = Instant::from_std(request.deadline);
@@ -130,8 +124,7 @@ impl Call {
             slot,
             request,
             terms,
-            events,
-            started: Some(started),
+            listener,
             principal,
             place: None,
             token: None,
@@ -144,15 +137,20 @@ impl Call {
     }
 
     /// Runs to the end and reports to the caller; returns what health may learn, if anything.
-    pub async fn run(mut self) -> Option<CallOutcome> {
+    ///
+    /// What is seldom waited for is boxed, here and below: the future of a call is made for each.
+    pub async fn run(mut self: Box<Self>) -> Option<CallOutcome> {
         let slot = Arc::clone(&self.slot);
         let _under_way = slot.under_way.token();
-        match slot.places.admit(self.principal.as_ref()).await {
-            Ok(place) => self.place = Some(place),
-            Err(_overloaded) => {
-                let retry_after = RETRY_OVERLOADED;
-                self.report(UpstreamError::Overloaded { retry_after }).await;
-                return None;
+        self.place = slot.places.admit_now(self.principal.as_ref());
+        if self.place.is_none() {
+            match Box::pin(slot.places.admit(self.principal.as_ref())).await {
+                Ok(place) => self.place = Some(place),
+                Err(_overloaded) => {
+                    let retry_after = RETRY_OVERLOADED;
+                    self.report(UpstreamError::Overloaded { retry_after }).await;
+                    return None;
+                }
             }
         }
         let ended = tokio::select! {
@@ -167,7 +165,7 @@ impl Call {
         }
         // A call that did not end well may still run in its lease.
         if let Some(cell) = self.lease.take() {
-            cell.end(&slot.site).await;
+            Box::pin(cell.end(&slot.site)).await;
         }
         learnt
     }
@@ -209,7 +207,7 @@ impl Call {
                     true
                 }
                 Err(Broken::Wire(WireError::Refused(refusal))) if !refused => {
-                    refused = self.is_lost(refusal, &cell).await;
+                    refused = Box::pin(self.is_lost(refusal, &cell)).await;
                     refused
                 }
                 _ => false,
@@ -220,8 +218,8 @@ impl Call {
             if refused {
                 self.survives_loss()?;
             }
-            cell = self.renew(&cell).await?;
-            answer = self.within(dialect, &cell).await;
+            cell = Box::pin(self.renew(&cell)).await?;
+            answer = Box::pin(self.within(dialect, &cell)).await;
         }
         if answer.is_ok() {
             self.give_back();
@@ -282,7 +280,7 @@ impl Call {
         match cell.get(&slot.site, dialect, deadline).await {
             Ok(opened) => {
                 if let Some(level) = &self.request.log_level {
-                    opened.tell_level(&slot.site, level, deadline).await;
+                    Box::pin(opened.tell_level(&slot.site, level, deadline)).await;
                 }
                 self.travel(Route::Session(opened)).await
             }
@@ -320,17 +318,12 @@ impl Call {
     }
 
     async fn report(&mut self, error: UpstreamError) {
-        match self.started.take() {
-            Some(started) => drop(started.send(Err(error))),
-            None => {
-                // The client may be slow; it is not waited for beyond the call's own time.
-                let patience = self
-                    .clock
-                    .deadline()
-                    .max(Instant::now() + SIDE_MESSAGE_WITHIN);
-                let _ = super::wire::within(patience, self.events.send(Err(error))).await;
-            }
-        }
+        // The client may be slow; it is not waited for beyond the call's own time.
+        let patience = self
+            .clock
+            .deadline()
+            .max(Instant::now() + SIDE_MESSAGE_WITHIN);
+        let _ = super::wire::within(patience, self.listener.tell(Err(error))).await;
     }
 
     async fn conclude(&mut self, ended: Result<CallOutcome, Broken>) -> Option<CallOutcome> {
@@ -386,8 +379,11 @@ impl From<WireError> for Broken {
     }
 }
 
+/// Few results name the member at all, and looking for the word is far quicker than reading.
 fn is_tool_error(method: &str, result: &str) -> bool {
-    method == method::TOOLS_CALL && raw::top_level(result, "isError") == Some("true")
+    method == method::TOOLS_CALL
+        && result.contains("isError")
+        && raw::top_level(result, "isError") == Some("true")
 }
 
 /// Does a backend of this kind know its clients by a session?

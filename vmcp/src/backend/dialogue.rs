@@ -55,20 +55,24 @@ impl Call {
     ) -> Result<(Answer, Option<Sent>), Broken> {
         let mut sending = pin!(sending);
         let mut sent = None;
+        let mut over = pin!(self.clock.over());
         loop {
             let step = tokio::select! {
                 biased;
-                () = self.events.closed() => return Err(Broken::Gone),
+                () = self.listener.gone() => return Err(Broken::Gone),
                 heard = hear(&mut inbox) => heard?.map_or(Step::Silent, Step::Heard),
                 done = &mut sending, if sent.is_none() => Step::Sent(done?),
                 heard = read(&mut sent, route, &self.slot.site) => Step::Heard(heard?),
                 (id, said) = self.questions.next(), if !self.questions.is_empty() => {
                     Step::Said(id, said)
                 }
-                () = self.clock.over() => return Err(WireError::Timeout(self.allowed).into()),
+                () = &mut over => return Err(WireError::Timeout(self.allowed).into()),
             };
             match step {
-                Step::Sent(how) => sent = Some(how),
+                Step::Sent(how) => {
+                    sent = Some(how);
+                    continue;
+                }
                 Step::Heard(Inbound::Response { answer, .. }) => {
                     if sent.is_none() {
                         // The answer overtook the acceptance; breaking that off would look like
@@ -89,6 +93,8 @@ impl Call {
                 }
                 Step::Said(id, said) => self.pass_back(&id, said),
             }
+            // What was said may have stopped the clock, or let it go on.
+            over.set(self.clock.over());
         }
     }
 
@@ -195,10 +201,7 @@ impl Call {
     }
 
     pub(super) async fn emit(&mut self, event: UpstreamEvent) -> Result<(), Broken> {
-        if let Some(started) = self.started.take() {
-            started.send(Ok(())).map_err(|_| Broken::Gone)?;
-        }
-        match within(self.clock.deadline(), self.events.send(Ok(event))).await {
+        match within(self.clock.deadline(), self.listener.tell(Ok(event))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Broken::Gone),
             // The client does not read: the call is over, and the backend is not to blame.

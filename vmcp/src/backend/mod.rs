@@ -25,6 +25,7 @@ pub mod handed;
 pub mod handshake;
 mod last_words;
 pub mod link;
+pub mod listener;
 pub mod listing;
 pub mod many;
 pub mod memory;

@@ -4,6 +4,7 @@
 //! cancellation. What is said until the answer stands in `dialogue`; whose session it is and what
 //! the end means in `call`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,14 +21,13 @@ use super::dialogue::Sent;
 use super::link::{Counted, Link, Outgoing};
 use super::message::Answer;
 use super::opened::{Opened, Way};
-use super::opening::{CLIENT_NAME, CLIENT_VERSION};
 use super::outgoing::{self, Voice};
 use super::reach::To;
 use super::side::{SIDE_MESSAGE_WITHIN, Side};
 use super::site::Site;
 use super::slot::Slot;
 use super::wire::{WireError, exchange, next_id};
-use crate::gateway::port::Repeat;
+use crate::gateway::port::{Repeat, UpstreamRequest};
 use crate::pods::Pin;
 
 /// The clock of the call bounds an exchange; this only keeps a forgotten one from staying for ever.
@@ -35,6 +35,13 @@ const LONGEST_EXCHANGE: Duration = Duration::from_secs(86_400);
 
 /// A stopping gateway, or a backend that is being removed, waits for this.
 const STOPPED_WITHIN: Duration = Duration::from_millis(500);
+
+/// `clientInfo` where the client gives none.
+const OWN_INFO: &str = concat!(
+    r#"{"name":"vmcp","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#""}"#
+);
 
 /// How the request travels.
 #[derive(Clone, Copy, Debug)]
@@ -111,11 +118,13 @@ impl Call {
             Some(desk) => Some(desk.join(&id, Hears::Everything)?),
             None => None,
         };
-        let params = match route {
-            Route::Modern(version) => Some(self.modern_params(&id, version)),
-            Route::Stateless(_) | Route::Session(_) => self.legacy_params(&id),
+        let request = &self.request;
+        let (token, params) = match route {
+            Route::Modern(version) => modern_params(request, &id, version),
+            Route::Stateless(_) | Route::Session(_) => legacy_params(request, &id),
         };
-        let body = jsonrpc::write_request(&id, &self.request.method, params.as_deref());
+        let body = jsonrpc::write_request(&id, &request.method, params.as_deref());
+        self.token = token;
         let ended = match route {
             Route::Session(Opened {
                 way: Way::Events(stream),
@@ -191,50 +200,20 @@ impl Call {
         let (mut link, reply) = *replied;
         let keep_alive = reply.keep_alive;
         let slot = Arc::clone(&self.slot);
+        if reply.is_spent() {
+            slot.pool.put(link, keep_alive);
+            return;
+        }
         let mut rest = async move {
             if link.until(reply.finish()).await {
                 slot.pool.put(link, keep_alive);
             }
         }
         .boxed();
-        // A JSON body has been read to its end already.
+        // The end of a stream mostly comes with its answer.
         if (&mut rest).now_or_never().is_none() {
             tokio::spawn(rest);
         }
-    }
-
-    /// Our token is the id of the request.
-    fn legacy_params(&mut self, id: &RequestId) -> Option<String> {
-        let params = meta::legacy_params(self.request.params.as_deref()?);
-        self.token = progress::wanted(&params).map(|theirs| (id.to_raw().into(), theirs.into()));
-        Some(match &self.token {
-            Some((ours, _)) => progress::with_token(&params, ours).into_owned(),
-            None => params.into_owned(),
-        })
-    }
-
-    fn modern_params(&mut self, id: &RequestId, version: ProtocolVersion) -> String {
-        let request = &self.request;
-        let params = request.params.as_deref();
-        self.token = params
-            .and_then(progress::wanted)
-            .map(|theirs| (id.to_raw().into(), theirs.into()));
-        let own = format!(r#"{{"name":"{CLIENT_NAME}","version":"{CLIENT_VERSION}"}}"#);
-        let version = jsonrpc::quote(version.as_str());
-        let capabilities = request.client_capabilities.as_deref().unwrap_or("{}");
-        let info = request.client_info.as_deref().unwrap_or(&own);
-        let mut members = vec![
-            (meta::PROTOCOL_VERSION, &*version),
-            (meta::CLIENT_CAPABILITIES, capabilities),
-            (meta::CLIENT_INFO, info),
-        ];
-        if let Some(level) = &request.log_level {
-            members.push((meta::LOG_LEVEL, level));
-        }
-        if let Some((ours, _)) = &self.token {
-            members.push((meta::PROGRESS_TOKEN, ours));
-        }
-        meta::with_meta(params, &members)
     }
 
     /// A legacy backend does not take a closed connection for a cancellation.
@@ -275,6 +254,52 @@ fn cancelled(id: &RequestId) -> Vec<u8> {
     let id = id.to_raw();
     let params = format!(r#"{{"requestId":{id},"reason":"the client is gone"}}"#);
     jsonrpc::write_notification(method::NOTIFICATION_CANCELLED, Some(&params))
+}
+
+/// Our progress token and the client's, raw.
+pub(super) type Token = Option<(Box<str>, Box<str>)>;
+
+/// Our token is the id of the request.
+fn legacy_params<'a>(
+    request: &'a UpstreamRequest,
+    id: &RequestId,
+) -> (Token, Option<Cow<'a, str>>) {
+    let Some(params) = request.params.as_deref().map(meta::legacy_params) else {
+        return (None, None);
+    };
+    let Some(theirs) = progress::wanted(&params) else {
+        return (None, Some(params));
+    };
+    let token = (id.to_raw().into(), theirs.into());
+    let params = progress::with_token(&params, id.to_raw()).into_owned();
+    (Some(token), Some(params.into()))
+}
+
+fn modern_params<'a>(
+    request: &'a UpstreamRequest,
+    id: &RequestId,
+    version: ProtocolVersion,
+) -> (Token, Option<Cow<'a, str>>) {
+    let params = request.params.as_deref();
+    let token: Token = params
+        .and_then(progress::wanted)
+        .map(|theirs| (id.to_raw().into(), theirs.into()));
+    let version = jsonrpc::quote(version.as_str());
+    let capabilities = request.client_capabilities.as_deref().unwrap_or("{}");
+    let info = request.client_info.as_deref().unwrap_or(OWN_INFO);
+    let mut members = vec![
+        (meta::PROTOCOL_VERSION, &*version),
+        (meta::CLIENT_CAPABILITIES, capabilities),
+        (meta::CLIENT_INFO, info),
+    ];
+    if let Some(level) = &request.log_level {
+        members.push((meta::LOG_LEVEL, level));
+    }
+    if let Some((ours, _)) = &token {
+        members.push((meta::PROGRESS_TOKEN, ours));
+    }
+    let params = meta::with_meta(params, &members);
+    (token, Some(params))
 }
 
 /// How long and how often sending is tried.

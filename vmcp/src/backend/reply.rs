@@ -62,6 +62,8 @@ enum Format {
         declared: Option<usize>,
         whole: Whole,
     },
+    /// JSON that was read to its end.
+    Spent,
     Events(Box<Decoder>),
 }
 
@@ -165,7 +167,8 @@ impl Reply {
             match &mut self.format {
                 Format::Json { declared, whole } => {
                     let body = collect(&mut self.body, *declared, whole, self.max_bytes).await?;
-                    self.queue.extend(message::read(&body)?);
+                    self.format = Format::Spent;
+                    self.queue = message::read(&body)?.into();
                     if !self
                         .queue
                         .iter()
@@ -174,12 +177,13 @@ impl Reply {
                         return Err(WireError::Protocol("JSON that is no response".to_owned()));
                     }
                 }
+                Format::Spent => return Err(WireError::Protocol("only one answer".to_owned())),
                 Format::Events(decoder) => {
                     if let Some(event) = decoder.next_event()? {
                         if event.data.len() > self.max_bytes {
                             return Err(too_large(self.max_bytes));
                         }
-                        self.queue.extend(message::in_event(&event)?);
+                        self.queue = message::in_event(&event)?.into();
                         continue;
                     }
                     let Some(chunk) = chunk(&mut self.body).await? else {
@@ -196,7 +200,7 @@ impl Reply {
     /// The event after which the stream could be taken up, and how long to wait before.
     pub fn goes_on_after(&self) -> Option<(&str, Duration)> {
         match &self.format {
-            Format::Json { .. } => None,
+            Format::Json { .. } | Format::Spent => None,
             Format::Events(decoder) => Some((decoder.last_id()?, decoder.pause())),
         }
     }
@@ -206,13 +210,19 @@ impl Reply {
     pub fn going_on(self, body: Incoming) -> Self {
         let format = match self.format {
             Format::Events(decoder) => Format::Events(Box::new(decoder.anew())),
-            json @ Format::Json { .. } => json,
+            other => other,
         };
         Self {
             body,
             format,
             ..self
         }
+    }
+
+    /// The connection may be used again: nothing follows.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        matches!(self.format, Format::Spent)
     }
 
     /// Reads what follows the answer, briefly. `true`: the connection may be used again.

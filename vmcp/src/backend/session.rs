@@ -154,14 +154,14 @@ impl Cell {
         let deadline = deadline.min(Instant::now() + OPEN_WITHIN);
         let opened = self
             .opened
-            .get_or_try_init(|| open(site, dialect, &self.terms, deadline))
+            .get_or_try_init(|| Box::pin(open(site, dialect, &self.terms, deadline)))
             .await?;
         if self.unheard.swap(false, Ordering::Relaxed) && opened.is_worth_hearing(&self.terms) {
-            let _ = opened.listen(site).await;
+            let _ = Box::pin(opened.listen(site)).await;
         }
         // Both sides set their flag before they look at the other's, so one of them ends it.
         if self.is_ended() {
-            self.tell_once(opened, site).await;
+            Box::pin(self.tell_once(opened, site)).await;
             return Err(OpenError::Ended);
         }
         Ok(opened)

@@ -104,7 +104,7 @@ pub async fn listen(
     };
     tokio::spawn(standing.run());
     Ok(UpstreamStream {
-        events: received,
+        events: received.into(),
         taken,
     })
 }

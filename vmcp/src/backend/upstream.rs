@@ -22,14 +22,15 @@ use vmcp_core::limits::{CALL, CONNECT};
 use super::announce::Announcer;
 use super::call::Call;
 use super::handed::{Handed, Past};
+use super::listener::{First, Listener};
 use super::ride::Ride;
 use super::session::{Cell, Terms};
 use super::site::Site;
 use super::slot::{Running, Slot};
 use super::standing;
 use crate::gateway::port::{
-    BackendPort, EVENT_BUFFER, HandedSession, Observation, SessionScope, Target, UpstreamError,
-    UpstreamEvents, UpstreamListen, UpstreamRequest, UpstreamStream,
+    BackendPort, HandedSession, Observation, SessionScope, Target, UpstreamError, UpstreamEvents,
+    UpstreamListen, UpstreamRequest, UpstreamStream,
 };
 use crate::snapshot::{Endpoint, ProtocolChoice, SessionLoss, Transport};
 
@@ -140,37 +141,11 @@ impl BackendPort for Upstream {
         &self,
         request: UpstreamRequest,
     ) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>> {
-        let inner = Arc::clone(&self.inner);
+        let started = self.inner.start(request);
         async move {
-            let slot = inner.attach(&request.target).ok_or_else(detached)?;
-            let (capabilities, version) = (&request.client_capabilities, request.client_version);
-            inner.recall(&slot, &request.scope, || {
-                Terms::new(capabilities.as_ref(), version)
-            });
-            let (events, received) = mpsc::channel(EVENT_BUFFER);
-            let (started, first) = oneshot::channel();
-            let (id, generation) = (request.target.id.clone(), request.target.generation);
-            let announcer = inner.announcer.clone();
-            let of = Arc::clone(&slot);
-            let call = Call::new(slot, request, events, started, announcer);
-            let observations = inner.observations.clone();
-            let mut ride = Ride::new(
-                async move {
-                    let learnt = call.run().await;
-                    if let Some(outcome) = learnt.filter(|outcome| of.told.is_news(outcome)) {
-                        // A full queue loses an observation, never delays a call.
-                        let _ = observations.try_send(Observation {
-                            id,
-                            generation,
-                            outcome,
-                        });
-                    }
-                }
-                .boxed(),
-            );
+            let (mut ride, first) = started?;
             match ride.until(first).await {
-                Ok(Ok(())) => Ok(received),
-                Ok(Err(error)) => Err(error),
+                Ok(first) => first,
                 Err(_) => Err(detached()),
             }
         }
@@ -266,6 +241,33 @@ fn bare(session: &HandedSession) -> Endpoint {
 impl Inner {
     fn slots(&self) -> Vec<Arc<Slot>> {
         self.lock().live.values().map(Arc::clone).collect()
+    }
+
+    /// A call at its start, and where its first word will be.
+    fn start(
+        &self,
+        request: UpstreamRequest,
+    ) -> Result<(Ride, oneshot::Receiver<First>), UpstreamError> {
+        let slot = self.attach(&request.target).ok_or_else(detached)?;
+        let (capabilities, version) = (&request.client_capabilities, request.client_version);
+        self.recall(&slot, &request.scope, || {
+            Terms::new(capabilities.as_ref(), version)
+        });
+        let (listener, first) = Listener::new();
+        let call = Call::new(Arc::clone(&slot), request, listener, self.announcer.clone());
+        let (call, observations) = (Box::new(call), self.observations.clone());
+        let ride = async move {
+            let learnt = call.run().await;
+            if let Some(outcome) = learnt.filter(|outcome| slot.told.is_news(outcome)) {
+                // A full queue loses an observation, never delays a call.
+                let _ = observations.try_send(Observation {
+                    id: slot.id.clone(),
+                    generation: slot.generation,
+                    outcome,
+                });
+            }
+        };
+        Ok((Ride::new(ride.boxed()), first))
     }
 
     /// What the client had elsewhere, before its first call here.

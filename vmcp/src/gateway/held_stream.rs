@@ -236,7 +236,7 @@ impl HeldStream {
         }
         match self.open().await {
             Ok(again) => {
-                while let Ok(Ok(event)) = stream.stream.events.try_recv() {
+                while let Some(Ok(event)) = stream.stream.events.recv_now() {
                     self.take(event).await;
                 }
                 Some(again)

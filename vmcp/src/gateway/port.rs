@@ -198,8 +198,51 @@ pub enum UpstreamError {
     SessionLost,
 }
 
-/// The reply channel of one call. Dropping it is the client's cancellation (R4.10).
-pub type UpstreamEvents = mpsc::Receiver<Result<UpstreamEvent, UpstreamError>>;
+/// One word of a backend's, or why none will come any more.
+pub type Event = Result<UpstreamEvent, UpstreamError>;
+
+/// What is said in one call. Dropping it is the client's cancellation (R4.10).
+#[derive(Debug)]
+pub struct UpstreamEvents {
+    only: Option<Event>,
+    rest: Option<mpsc::Receiver<Event>>,
+}
+
+impl UpstreamEvents {
+    /// One event and no more, where everything was said already.
+    #[must_use]
+    pub const fn only(event: Event) -> Self {
+        Self {
+            only: Some(event),
+            rest: None,
+        }
+    }
+
+    /// The next event; `None` after the last.
+    pub async fn recv(&mut self) -> Option<Event> {
+        match (self.only.take(), &mut self.rest) {
+            (None, Some(rest)) => rest.recv().await,
+            (only, _) => only,
+        }
+    }
+
+    /// The next event, if there is one now.
+    pub fn recv_now(&mut self) -> Option<Event> {
+        match (self.only.take(), &mut self.rest) {
+            (None, Some(rest)) => rest.try_recv().ok(),
+            (only, _) => only,
+        }
+    }
+}
+
+impl From<mpsc::Receiver<Event>> for UpstreamEvents {
+    fn from(rest: mpsc::Receiver<Event>) -> Self {
+        Self {
+            only: None,
+            rest: Some(rest),
+        }
+    }
+}
 
 /// A standing stream that stands.
 #[derive(Debug)]

@@ -103,20 +103,42 @@ pub fn select<'a, const N: usize>(obj: &'a str, keys: [&str; N]) -> [Option<&'a 
     found
 }
 
+/// The raw value of a member of an object, where it stands once.
+#[must_use]
+pub fn sole<'a>(obj: &'a str, key: &str) -> Option<&'a str> {
+    let mut scanner = Scanner::open(obj)?;
+    let mut found = None;
+    while let Some(member) = scanner.next_member()? {
+        if key_is(&obj[member.key], key) && found.replace(&obj[member.value]).is_some() {
+            return None;
+        }
+    }
+    found.filter(|_| scanner.at_end())
+}
+
 /// Is it an object in which each of these members stands once, with exactly this raw value?
 #[must_use]
 pub fn holds(obj: &str, members: &[(&str, &str)]) -> bool {
-    let Ok(object) = Object::scan(obj) else {
+    let Some(mut scanner) = Scanner::open(obj) else {
         return false;
     };
-    members.iter().all(|(key, raw)| {
-        let mut found = object
-            .members
-            .iter()
-            .filter(|member| key_is(&obj[member.key.clone()], key));
-        let one = found.next().map(|member| &obj[member.value.clone()]);
-        one == Some(*raw) && found.next().is_none()
-    })
+    let mut found = vec![false; members.len()];
+    loop {
+        let member = match scanner.next_member() {
+            Some(Some(member)) => member,
+            Some(None) => break,
+            None => return false,
+        };
+        let raw_key = &obj[member.key];
+        let Some(at) = members.iter().position(|(key, _)| key_is(raw_key, key)) else {
+            continue;
+        };
+        let twice = std::mem::replace(&mut found[at], true);
+        if twice || &obj[member.value] != members[at].1 {
+            return false;
+        }
+    }
+    scanner.at_end() && found.iter().all(|found| *found)
 }
 
 /// The object without these members. A text that is no object is returned as it is.

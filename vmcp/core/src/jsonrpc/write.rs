@@ -34,28 +34,35 @@ pub fn write_error(id: &RequestId, error: &RpcError) -> Vec<u8> {
 /// A request. `params_raw` is one JSON object.
 #[must_use]
 pub fn write_request(id: &RequestId, method: &str, params_raw: Option<&str>) -> Vec<u8> {
-    let head = format!(
-        r#"{{"jsonrpc":"2.0","id":{},"method":{}"#,
-        id.to_raw(),
-        quote(method)
-    );
-    finish(head, params_raw)
+    finish(
+        &[
+            r#"{"jsonrpc":"2.0","id":"#,
+            id.to_raw(),
+            r#","method":"#,
+            &quote(method),
+        ],
+        params_raw,
+    )
 }
 
 /// A notification. `params_raw` is one JSON object.
 #[must_use]
 pub fn write_notification(method: &str, params_raw: Option<&str>) -> Vec<u8> {
-    finish(
-        format!(r#"{{"jsonrpc":"2.0","method":{}"#, quote(method)),
-        params_raw,
-    )
+    let head = [r#"{"jsonrpc":"2.0","method":"#, &quote(method)];
+    finish(&head, params_raw)
 }
 
-fn finish(mut head: String, params_raw: Option<&str>) -> Vec<u8> {
-    if let Some(params) = params_raw {
-        head.push_str(",\"params\":");
-        head.push_str(params);
+fn finish(head: &[&str], params_raw: Option<&str>) -> Vec<u8> {
+    let params = params_raw.unwrap_or_default();
+    let length: usize = head.iter().map(|part| part.len()).sum();
+    let mut out = Vec::with_capacity(length + params.len() + 12);
+    for part in head {
+        out.extend_from_slice(part.as_bytes());
     }
-    head.push('}');
-    head.into_bytes()
+    if params_raw.is_some() {
+        out.extend_from_slice(b",\"params\":");
+        out.extend_from_slice(params.as_bytes());
+    }
+    out.push(b'}');
+    out
 }

@@ -51,17 +51,17 @@ impl<'a> ModernMeta<'a> {
 
 /// Raw `params` with members set in their `_meta`; everything else in both stays.
 #[must_use]
-pub fn with_meta(params: Option<&str>, members: &[(&str, &str)]) -> String {
+pub fn with_meta<'a>(params: Option<&'a str>, members: &[(&str, &str)]) -> Cow<'a, str> {
     let params = params.unwrap_or("{}");
+    // The usual case between equal eras: the client has said already what we would.
+    if raw::sole(params, "_meta").is_some_and(|meta| raw::holds(meta, members)) {
+        return Cow::Borrowed(params);
+    }
     let meta = raw::top_level(params, "_meta")
         .filter(|raw| raw.starts_with('{'))
         .unwrap_or("{}");
-    // The usual case between equal eras: the client has said already what we would.
-    if raw::holds(meta, members) && raw::holds(params, &[("_meta", meta)]) {
-        return params.to_owned();
-    }
     let meta = raw::set_members(meta, members);
-    raw::set_members(params, &[("_meta", &meta)])
+    raw::set_members(params, &[("_meta", &meta)]).into()
 }
 
 /// Raw `params` as a modern backend demands them: protocol version and capabilities, and who asks.
@@ -78,7 +78,7 @@ pub fn modern_params(
         (CLIENT_CAPABILITIES, capabilities_raw),
     ];
     members.extend(client_info_raw.map(|info| (CLIENT_INFO, info)));
-    with_meta(params, &members)
+    with_meta(params, &members).into_owned()
 }
 
 /// Raw `params` as a legacy backend may see them: a server that knows both eras takes the modern

@@ -31,7 +31,7 @@ fn call() -> (ParkedCall, Events, Said) {
         answer,
     };
     let call = ParkedCall {
-        events,
+        events: events.into(),
         held: None,
         questions: vec![question],
         round: 1,
