@@ -4,5 +4,6 @@ mod kit;
 mod legacy_client;
 mod modern_client;
 mod other_methods;
+mod outside;
 mod partial;
 mod tasks;
