@@ -108,13 +108,21 @@ impl LegacyClient {
     /// # Errors
     /// The handshake fails.
     pub async fn open(address: SocketAddr) -> Result<Self> {
+        Self::open_as(address, json!({ "name": "test", "version": "1" })).await
+    }
+
+    /// The same for a client that describes itself like this.
+    ///
+    /// # Errors
+    /// The handshake fails.
+    pub async fn open_as(address: SocketAddr, client_info: Value) -> Result<Self> {
         let client = Self {
             address,
             session: String::new(),
         };
         let params = json!({
             "protocolVersion": "2025-11-25", "capabilities": {},
-            "clientInfo": { "name": "test", "version": "1" },
+            "clientInfo": client_info,
         });
         let answer = client.post(&request("initialize", params)).await?;
         ensure!(

@@ -94,7 +94,7 @@ async fn a_gateway_gets_one_session_key_and_keeps_it() -> Result<()> {
         .await?;
     let after = kit
         .until::<Deployment>("vmcp-all", "the new spec", |found| {
-            found["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 60
+            found["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 90
         })
         .await?;
     ensure!(mounted(&after) == mounted(&deployment));

@@ -120,6 +120,10 @@ pub struct VirtualMCPServerSpec {
 }
 
 impl VirtualMCPServerSpec {
+    /// Seconds that a gateway needs of a stop beside `drainSeconds`: to leave the rotation, to hand
+    /// over what is left, and to close what it holds. A pod's grace period has room for both.
+    pub const STOP_SECONDS: i32 = 30;
+
     const fn default_replicas() -> i32 {
         1
     }

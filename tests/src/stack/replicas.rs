@@ -17,13 +17,20 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use vmcp_crds::VirtualMCPServerSpec;
+
 use super::world::{remote, virtual_server};
 use super::{GatewayProcess, SOON};
 use crate::eventually::{POLL, eventually};
 use crate::http;
+use crate::process::Signal;
 
-/// A stop: readiness is withdrawn for 5 s, then what was begun is finished.
-const STOPPED: Duration = Duration::from_secs(40);
+/// What a stop gives to calls in flight.
+const DRAIN: u64 = 10;
+
+/// When a kubelet kills: the grace period of a pod with that drain.
+const GRACE: Duration =
+    Duration::from_secs(DRAIN + VirtualMCPServerSpec::STOP_SECONDS.unsigned_abs() as u64);
 
 /// Several replicas behind one address.
 #[derive(Debug)]
@@ -43,6 +50,14 @@ struct Member {
     admin: SocketAddr,
     peer: SocketAddr,
     ready: bool,
+    clock: Clock,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clock {
+    Runs,
+    /// It answers nobody, and nobody has noticed.
+    Stands,
 }
 
 #[derive(Debug)]
@@ -110,7 +125,7 @@ impl Replicas {
             "--peer-listen",
             "127.0.0.1:0",
             "--drain-seconds",
-            "20",
+            &DRAIN.to_string(),
         ];
         let home = self.dir.path().join(pod);
         std::fs::create_dir_all(&home)?;
@@ -122,6 +137,7 @@ impl Replicas {
             admin: gateway.admin,
             peer: gateway.peer.context("a replica without a peer port")?,
             ready: false,
+            clock: Clock::Runs,
         };
         self.members.lock().push(member);
         self.running.push((pod.to_owned(), gateway));
@@ -165,7 +181,7 @@ impl Replicas {
     /// It does not end, or not well.
     pub async fn retire(&mut self, pod: &str) -> Result<()> {
         let gateway = self.take(pod)?;
-        let exit = gateway.program.terminate(STOPPED).await?;
+        let exit = gateway.program.terminate(GRACE).await?;
         self.members.lock().retain(|member| member.pod != pod);
         ensure!(
             exit.code() == Some(0),
@@ -184,6 +200,25 @@ impl Replicas {
         gateway.program.kill()
     }
 
+    /// Stops a replica's clock: it still takes connections, and looks ready to the others.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn freeze(&self, pod: &str) -> Result<()> {
+        self.members.set_clock(pod, Clock::Stands);
+        self.replica(pod)?.program.signal(Signal::STOP)
+    }
+
+    /// It goes on where it was.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn thaw(&self, pod: &str) -> Result<()> {
+        self.replica(pod)?.program.signal(Signal::CONT)?;
+        self.members.set_clock(pod, Clock::Runs);
+        Ok(())
+    }
+
     /// Takes a dead replica off the list that the others see.
     pub fn forget(&self, pod: &str) {
         self.members.lock().retain(|member| member.pod != pod);
@@ -199,6 +234,13 @@ impl Replicas {
 impl Members {
     fn lock(&self) -> MutexGuard<'_, Vec<Member>> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_clock(&self, pod: &str, clock: Clock) {
+        let mut list = self.lock();
+        if let Some(member) = list.iter_mut().find(|member| member.pod == pod) {
+            member.clock = clock;
+        }
     }
 
     /// The next one in rotation.
@@ -256,6 +298,7 @@ async fn observe(members: Arc<Members>, stop: CancellationToken) {
         let asked: Vec<_> = members
             .lock()
             .iter()
+            .filter(|member| member.clock == Clock::Runs)
             .map(|member| (member.pod.clone(), member.admin))
             .collect();
         for (pod, admin) in asked {

@@ -37,15 +37,16 @@ async fn a_session_goes_on_in_another_replica() -> Result<()> {
     events.recv().await.context("a result")??;
 
     let handed = old.upstream.export_sessions("client-a");
-    assert_eq!(handed.len(), 1);
-    assert!(old.upstream.export_sessions("client-a").is_empty());
+    assert_eq!(handed.sessions.len(), 1);
+    let again = old.upstream.export_sessions("client-a");
+    assert!(again.sessions.is_empty());
     old.upstream.end_session("client-a".into()).await;
     old.upstream.shutdown(std::time::Duration::ZERO).await;
     backend.clear_log();
     let new = Caller::with(old.target.endpoint.clone(), old.target.dialect);
     let written = serde_json::to_string(&handed)?;
-    new.upstream
-        .import_sessions("client-a".into(), serde_json::from_str(&written)?);
+    let read = serde_json::from_str(&written)?;
+    ensure!(new.upstream.import_sessions("client-a".into(), read));
     let mut events = new.upstream.send(able(&new)).await?;
     events.recv().await.context("a result")??;
 
@@ -73,16 +74,94 @@ async fn a_session_that_nobody_used_is_ended_or_handed_on() -> Result<()> {
 
     for client in ["client-a", "client-b"] {
         let handed = first.upstream.export_sessions(client);
-        second.upstream.import_sessions(client.into(), handed);
+        ensure!(second.upstream.import_sessions(client.into(), handed));
     }
     second.upstream.end_session("client-a".into()).await;
     sessions(&backend, 1).await?;
     let handed = second.upstream.export_sessions("client-b");
-    third.upstream.import_sessions("client-b".into(), handed);
+    ensure!(third.upstream.import_sessions("client-b".into(), handed));
     third.result(&Ask::echo().by("client-b")).await;
     assert_eq!(backend.requests("initialize").len(), 2);
     third.upstream.end_session("client-b".into()).await;
     sessions(&backend, 0).await
+}
+
+/// T7: what was handed over and never used is ended with its replica.
+#[tokio::test]
+async fn a_session_that_nobody_used_is_ended_with_its_replica() -> Result<()> {
+    let backend = Backend::start(Script::legacy()).await?;
+    let old = Caller::new(&backend).await;
+    old.result(&Ask::echo()).await;
+    old.result(&Ask::echo().by("client-b")).await;
+    let new = Caller::with(old.target.endpoint.clone(), old.target.dialect);
+    for client in ["client-a", "client-b"] {
+        let handed = old.upstream.export_sessions(client);
+        ensure!(new.upstream.import_sessions(client.into(), handed));
+    }
+    new.result(&Ask::echo().by("client-b")).await;
+
+    new.upstream.shutdown(std::time::Duration::ZERO).await;
+
+    assert_eq!(backend.sessions_open(), 0);
+    Ok(())
+}
+
+/// A session that arrives after its client went on in another one is ended (T7); one that arrives
+/// again changes nothing.
+#[tokio::test]
+async fn a_session_that_comes_too_late_is_ended_and_one_that_comes_twice_is_not() -> Result<()> {
+    let backend = Backend::start(Script::legacy()).await?;
+    let old = Caller::new(&backend).await;
+    old.result(&Ask::echo()).await;
+    old.result(&Ask::echo().by("client-b")).await;
+    let new = Caller::with(old.target.endpoint.clone(), old.target.dialect);
+    new.result(&Ask::echo()).await;
+    let again = old.upstream.export_sessions("client-b");
+    ensure!(
+        new.upstream
+            .import_sessions("client-b".into(), again.clone())
+    );
+    new.result(&Ask::echo().by("client-b")).await;
+
+    let late = old.upstream.export_sessions("client-a");
+    ensure!(new.upstream.import_sessions("client-a".into(), late));
+    ensure!(new.upstream.import_sessions("client-b".into(), again));
+    new.result(&Ask::echo()).await;
+    new.result(&Ask::echo().by("client-b")).await;
+
+    sessions(&backend, 2).await?;
+    assert_eq!(backend.requests("initialize").len(), 3);
+    Ok(())
+}
+
+/// Architecture 8: a 2024-11-05 session lives in its stream and dies with its replica: the client
+/// is told, once, by whoever serves it next.
+#[tokio::test]
+async fn a_session_that_cannot_be_handed_over_counts_as_lost() -> Result<()> {
+    let backend = Backend::start(Script::sse()).await?;
+    let old = Caller::new(&backend).await;
+    old.result(&Ask::echo()).await;
+    let handed = old.upstream.export_sessions("client-a");
+    let new = Caller::with(old.target.endpoint.clone(), old.target.dialect);
+    ensure!(new.upstream.import_sessions("client-a".into(), handed));
+
+    assert!(marked(&new, &Ask::echo()).await);
+    assert!(!marked(&new, &Ask::echo()).await);
+    Ok(())
+}
+
+/// What nobody has told the client yet is told by the next replica.
+#[tokio::test]
+async fn the_knowledge_of_a_loss_goes_along() -> Result<()> {
+    let backend = Backend::start(Script::legacy()).await?;
+    let old = Caller::new(&backend).await;
+    old.upstream.sessions_lost("client-a".into());
+    let handed = old.upstream.export_sessions("client-a");
+    let new = Caller::with(old.target.endpoint.clone(), old.target.dialect);
+    ensure!(new.upstream.import_sessions("client-a".into(), handed));
+
+    assert!(marked(&new, &Ask::echo()).await);
+    Ok(())
 }
 
 /// T18: a session that was handed over and is not known any more is renewed, and the client told.
@@ -94,7 +173,7 @@ async fn a_session_that_is_forgotten_on_the_way_is_renewed() -> Result<()> {
         old.result(&Ask::echo()).await;
         let handed = old.upstream.export_sessions("client-a");
         let new = Caller::with(old.target.endpoint.clone(), old.target.dialect);
-        new.upstream.import_sessions("client-a".into(), handed);
+        ensure!(new.upstream.import_sessions("client-a".into(), handed));
         backend.forget_sessions();
 
         assert!(marked(&new, &Ask::echo()).await, "{answer:?}");
@@ -120,7 +199,7 @@ async fn a_session_that_was_handed_over_is_listened_to() -> Result<()> {
         backend.clear_log();
 
         let new = Caller::with(old.target.endpoint.clone(), old.target.dialect);
-        new.upstream.import_sessions("client-a".into(), handed);
+        ensure!(new.upstream.import_sessions("client-a".into(), handed));
         new.result(&Ask::echo()).await;
 
         eventually("the stream stands as it did", PATIENCE, || async {

@@ -224,8 +224,8 @@ async fn a_session_that_is_handed_over_stays_in_its_pod() -> Result<()> {
     let written = serde_json::to_string(&handed)?;
     old.upstream.shutdown(Duration::ZERO).await;
     let new = Caller::with(old.target.endpoint.clone(), old.target.dialect);
-    new.upstream
-        .import_sessions("client-a".into(), serde_json::from_str(&written)?);
+    let read = serde_json::from_str(&written)?;
+    ensure!(new.upstream.import_sessions("client-a".into(), read));
 
     for _ in 0..3 {
         assert!(!is_marked(&new.result(&Ask::echo()).await));

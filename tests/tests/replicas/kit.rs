@@ -97,3 +97,7 @@ pub fn retry(call: &Value, state: &str, responses: &Value) -> Value {
     params["inputResponses"] = responses.clone();
     params
 }
+
+pub fn ping() -> Value {
+    json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" })
+}

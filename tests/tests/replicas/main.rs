@@ -3,6 +3,7 @@
 mod asking;
 mod crash;
 mod kit;
+mod leaving;
 mod rolling;
 mod sessions;
 mod strangers;

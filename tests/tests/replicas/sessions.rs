@@ -7,7 +7,7 @@ use vmcp_tests::eventually::eventually;
 use vmcp_tests::http::{self, LegacyClient};
 use vmcp_tests::stack::{Replicas, SOON};
 
-use crate::kit::{at, client_sessions, delete, echo, text};
+use crate::kit::{at, client_sessions, delete, echo, ping, text};
 
 /// Issue 4, section 5: one upstream session, whichever replica a request arrives at.
 #[tokio::test]
@@ -144,8 +144,4 @@ async fn a_stream_opened_at_one_replica_hears_what_belongs_to_its_session() -> R
         Ok(())
     })
     .await
-}
-
-fn ping() -> serde_json::Value {
-    json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" })
 }

@@ -8,8 +8,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use vmcp_tests::backend::{Backend, Script};
+use vmcp_tests::eventually::eventually;
 use vmcp_tests::http::{self, LegacyClient};
-use vmcp_tests::stack::Replicas;
+use vmcp_tests::stack::{GatewayProcess, Replicas, SOON, remote, virtual_server};
 
 use crate::kit::{echo, text};
 
@@ -48,9 +49,57 @@ async fn a_client_cannot_ask_what_replicas_ask() -> Result<()> {
     let backend = Backend::start(Script::legacy()).await?;
     let replicas = Replicas::start(&[("a", backend.url())], json!({}), &["x"]).await?;
 
-    for path in ["/.vmcp/locate", "/.vmcp/bury", "/.vmcp/hand"] {
+    for path in [
+        "/.vmcp/locate",
+        "/.vmcp/bury",
+        "/.vmcp/hand",
+        "/.vmcp/graves",
+    ] {
         let answer = http::get(replicas.address, path).await?;
         ensure!(answer.status == 404, "{path}: {}", answer.status);
     }
     Ok(())
+}
+
+/// A replica that has not heard yet who else there is would open every session a second time: no
+/// client is sent there.
+#[tokio::test]
+async fn a_replica_that_does_not_know_the_others_yet_is_not_ready() -> Result<()> {
+    let backend = Backend::start(Script::legacy()).await?;
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| dir.path().join(name);
+    std::fs::create_dir(path("objects"))?;
+    std::fs::create_dir(path("keys"))?;
+    std::fs::write(path("keys").join("0"), [7_u8; 32])?;
+    let manifests = [
+        virtual_server("local", json!({})),
+        remote("a", &backend.url()),
+    ];
+    for (at, manifest) in manifests.iter().enumerate() {
+        let file = path("objects").join(format!("{at}.json"));
+        std::fs::write(file, manifest.to_string())?;
+    }
+    let (keys, peers) = (path("keys"), path("peers"));
+    let extra = [
+        "--session-keys",
+        keys.to_str().context("a path")?,
+        "--peers",
+        peers.to_str().context("a path")?,
+        "--peer-listen",
+        "127.0.0.1:0",
+    ];
+    let gateway = GatewayProcess::from_files(&path("objects"), &extra, dir.path()).await?;
+    let said = |wanted: u16, text: &'static str| {
+        let admin = gateway.admin;
+        eventually(text, SOON, move || async move {
+            let answer = http::get(admin, "/readyz").await?;
+            let fits = answer.status == wanted && answer.text().contains(text);
+            ensure!(fits, "{} {}", answer.status, answer.text());
+            Ok(())
+        })
+    };
+
+    said(503, "other replicas are not known yet").await?;
+    std::fs::write(&peers, "")?;
+    said(200, "").await
 }

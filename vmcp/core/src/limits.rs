@@ -92,8 +92,12 @@ pub const PEER_REPLY: Duration = CALL_MAX.saturating_add(Duration::from_secs(60)
 pub const PEER_IDLE: Duration = Duration::from_secs(60);
 /// Connections without a request that are kept for each replica.
 pub const PEER_IDLE_CONNECTIONS: usize = 32;
-/// Connections at the peer port that have proven nothing yet.
+/// Connections at the peer port that have proven nothing yet, from addresses that are no replica's.
 pub const PEER_HANDSHAKES: usize = 64;
+/// Of those, at most this many from one address.
+pub const PEER_HANDSHAKES_SOURCE: usize = 8;
+/// The same from the address of a replica: it may begin to pass on many requests at once.
+pub const PEER_HANDSHAKES_REPLICA: usize = 256;
 /// Answer to a short question between replicas.
 pub const PEER_ANSWER: usize = 64 * KIB;
 /// Sessions that are handed to another replica at a time; the body stays below [`REQUEST_BODY`].

@@ -66,6 +66,8 @@ fn unready(admin: &Admin) -> Option<&'static str> {
         Some("no configuration yet")
     } else if !snapshot.first_round_done {
         Some("first health round under way")
+    } else if admin.is_searching() {
+        Some("other replicas are not known yet")
     } else {
         None
     }

@@ -50,6 +50,8 @@ pub struct Admin {
     /// This process writes the status of the VirtualMCPServer.
     pub leader: Arc<AtomicBool>,
     draining: AtomicBool,
+    /// It is not known yet whether there are other replicas.
+    searching: AtomicBool,
 }
 
 impl Admin {
@@ -66,7 +68,22 @@ impl Admin {
             exposition,
             leader,
             draining: AtomicBool::new(false),
+            searching: AtomicBool::new(false),
         }
+    }
+
+    /// Until [`Self::peers_known`], `/readyz` fails: a client that came here with the session of
+    /// another replica would get a second one at every backend.
+    pub fn search_peers(&self) {
+        self.searching.store(true, Ordering::Relaxed);
+    }
+
+    pub fn peers_known(&self) {
+        self.searching.store(false, Ordering::Relaxed);
+    }
+
+    fn is_searching(&self) -> bool {
+        self.searching.load(Ordering::Relaxed)
     }
 
     /// From now on `/readyz` fails, so that no new client is sent here.

@@ -75,7 +75,7 @@ impl Opened {
     #[must_use]
     pub fn handed(session: &HandedSession) -> Option<Self> {
         let way = Way::Http {
-            id: Some(SessionId::parse(&session.session).ok()?),
+            id: Some(SessionId::parse(session.session.as_deref()?).ok()?),
             desk: Arc::default(),
         };
         let server = session.server_capabilities.as_deref().unwrap_or("{}");

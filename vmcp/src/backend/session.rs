@@ -89,7 +89,9 @@ impl Cell {
     pub fn handed(session: &HandedSession) -> Option<Arc<Self>> {
         let terms = Terms::new(session.capabilities.as_ref(), session.version);
         let opened = Opened::handed(session)?;
-        Some(Arc::new(Self::with(&terms, Some(opened))))
+        let cell = Self::with(&terms, Some(opened));
+        cell.restarted.store(session.restarted, Ordering::Relaxed);
+        Some(Arc::new(cell))
     }
 
     fn with(terms: &Terms, opened: Option<Opened>) -> Self {
@@ -103,25 +105,37 @@ impl Cell {
         }
     }
 
-    /// Takes the session out of this process: it is not ended, and calls under way go on in it.
+    /// Takes the session out of this process: it is not ended, and calls under way go on in it. One
+    /// that lives in a connection of ours is lost with it. `None`: there is nothing to tell.
     #[must_use]
     pub fn hand_over(&self, backend: &BackendId, url: &Url) -> Option<HandedSession> {
         self.ended.store(true, Ordering::SeqCst);
-        let opened = self.opened.get()?;
-        let session = opened.way.id()?.as_str().to_owned();
-        if self.told.swap(true, Ordering::SeqCst) {
+        let restarted = self.is_restarted();
+        let opened = self.opened.get();
+        let session = match opened.map(|opened| &opened.way) {
+            // It is only said that it is a new one.
+            None if !restarted => return None,
+            // The backend keeps none.
+            Some(Way::Http { id: None, .. }) => return None,
+            None | Some(Way::Events(_)) => None,
+            Some(Way::Http { id: Some(id), .. }) => Some(id.as_str().to_owned()),
+        };
+        if session.is_some() && self.told.swap(true, Ordering::SeqCst) {
             return None;
         }
-        opened.close_ear();
+        if let Some(opened) = opened.filter(|_| session.is_some()) {
+            opened.close_ear();
+        }
         Some(HandedSession {
             backend: backend.clone(),
             url: url.clone(),
             session,
-            pin: opened.pin(),
-            version: opened.version,
+            restarted,
+            pin: opened.and_then(Opened::pin),
+            version: opened.map_or(self.terms.version, |opened| opened.version),
             capabilities: Some(Arc::clone(&self.terms.capabilities)),
-            server_capabilities: Some(Arc::from(&*opened.server)),
-            log_level: opened.level(),
+            server_capabilities: opened.map(|opened| Arc::from(&*opened.server)),
+            log_level: opened.and_then(Opened::level),
         })
     }
 
@@ -171,6 +185,16 @@ impl Cell {
     #[must_use]
     pub fn peek(&self) -> Option<&Opened> {
         self.opened.get()
+    }
+
+    /// Both are one session at the backend.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let id = |cell: &Self| match &cell.opened.get()?.way {
+            Way::Http { id, .. } => id.as_ref().map(|id| id.as_str().to_owned()),
+            Way::Events(_) => None,
+        };
+        id(self).is_some() && id(self) == id(other)
     }
 
     /// Its owner let go of it.

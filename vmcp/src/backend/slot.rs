@@ -5,6 +5,7 @@
 //! detaching, outside any lock, and a failure of it changes nothing (R4.3).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -190,17 +191,21 @@ impl Slot {
         None
     }
 
-    /// Begins a client with what it had elsewhere, unless it is known here already.
-    pub fn recall(&self, client: &Arc<str>, terms: &Terms, past: &Past) {
+    /// Begins a client with what it had elsewhere. Gives back what is of no use, because another
+    /// session of the client is open here already: it is to be ended.
+    #[must_use]
+    pub fn recall(&self, client: &Arc<str>, terms: &Terms, past: &Past) -> Option<Arc<Cell>> {
         let cell = match past {
-            Past::None => return,
-            Past::Handed(session) => Cell::handed(session),
-            Past::Lost => Some(Cell::restarted(terms)),
+            Past::None => return None,
+            Past::Handed(session) => Cell::handed(session)?,
+            Past::Lost => Cell::restarted(terms),
         };
-        if let Some(cell) = cell {
-            guard(&self.clients)
-                .entry(Arc::clone(client))
-                .or_insert(cell);
+        match guard(&self.clients).entry(Arc::clone(client)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(cell);
+                None
+            }
+            Entry::Occupied(known) => (!known.get().is_same(&cell)).then_some(cell),
         }
     }
 

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
+use futures::{FutureExt, StreamExt as _, stream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -29,8 +29,8 @@ use super::site::Site;
 use super::slot::{Running, Slot};
 use super::standing;
 use crate::gateway::port::{
-    BackendPort, HandedSession, Observation, SessionScope, Target, UpstreamError, UpstreamEvents,
-    UpstreamListen, UpstreamRequest, UpstreamStream,
+    BackendPort, HandedSession, HandedUpstream, Observation, SessionScope, Target, UpstreamError,
+    UpstreamEvents, UpstreamListen, UpstreamRequest, UpstreamStream,
 };
 use crate::snapshot::{Endpoint, ProtocolChoice, SessionLoss, Transport};
 
@@ -41,6 +41,9 @@ const REMOVAL_GRACE: Duration = Duration::from_secs(2);
 /// Detached runtimes that are remembered, so that a request on an older snapshot cannot bring one
 /// back to life.
 const REMEMBERED_DETACHED: usize = 1024;
+
+/// Unclaimed sessions that are ended at a time: each costs a connection.
+const ENDING: usize = 64;
 
 /// Sends requests to backends.
 #[derive(Clone, Debug)]
@@ -104,6 +107,14 @@ impl Upstream {
             .drain()
             .map(|(_, slot)| slot)
             .collect();
+        // Nobody has called in these since they came, and nobody else knows them (T7).
+        let unclaimed = self.inner.handed.take_all();
+        if !unclaimed.is_empty() {
+            let slots = slots.clone();
+            self.inner
+                .closing
+                .spawn(async move { end_all(&slots, &unclaimed).await });
+        }
         for slot in slots {
             self.close(Some(slot), Running::StopAfter(grace));
         }
@@ -172,19 +183,16 @@ impl BackendPort for Upstream {
         .boxed()
     }
 
-    fn export_sessions(&self, session: &str) -> Vec<HandedSession> {
+    fn export_sessions(&self, session: &str) -> HandedUpstream {
         let mut exported = self.inner.handed.take(session);
-        exported.extend(
-            self.inner
-                .slots()
-                .iter()
-                .filter_map(|slot| slot.export(session)),
-        );
+        let slots = self.inner.slots();
+        let open = slots.iter().filter_map(|slot| slot.export(session));
+        exported.sessions.extend(open);
         exported
     }
 
-    fn import_sessions(&self, session: Arc<str>, handed: Vec<HandedSession>) {
-        self.inner.handed.import(session, handed);
+    fn import_sessions(&self, session: Arc<str>, handed: HandedUpstream) -> bool {
+        self.inner.handed.import(session, handed)
     }
 
     fn sessions_lost(&self, session: Arc<str>) {
@@ -203,14 +211,19 @@ impl BackendPort for Upstream {
             let slots = inner.slots();
             let unclaimed = inner.handed.take(&session);
             let open = join_all(slots.iter().map(|slot| slot.end_client(&session)));
-            let handed = join_all(unclaimed.iter().map(|one| end_handed(&slots, one)));
+            let handed = end_all(&slots, &unclaimed.sessions);
             tokio::join!(open, handed);
         }
         .boxed()
     }
 }
 
-/// Ends a session that was handed over and never used here.
+/// Ends sessions that were handed over and never used here.
+async fn end_all(slots: &[Arc<Slot>], sessions: &[HandedSession]) {
+    let ending = stream::iter(sessions).for_each_concurrent(ENDING, |one| end_handed(slots, one));
+    ending.await;
+}
+
 async fn end_handed(slots: &[Arc<Slot>], session: &HandedSession) {
     let Some(cell) = Cell::handed(session) else {
         return;
@@ -271,12 +284,19 @@ impl Inner {
     }
 
     /// What the client had elsewhere, before its first call here.
-    fn recall(&self, slot: &Slot, scope: &SessionScope, terms: impl FnOnce() -> Terms) {
-        if let SessionScope::Client(client) = scope {
-            match self.handed.claim(client, &slot.id, &slot.site.endpoint.url) {
-                Past::None => {}
-                past => slot.recall(client, &terms(), &past),
-            }
+    fn recall(&self, slot: &Arc<Slot>, scope: &SessionScope, terms: impl FnOnce() -> Terms) {
+        let SessionScope::Client(client) = scope else {
+            return;
+        };
+        let past = match self.handed.claim(client, &slot.id, &slot.site.endpoint.url) {
+            Past::None => return,
+            past => past,
+        };
+        // It came too late: the client went on in another one (T7).
+        if let Some(late) = slot.recall(client, &terms(), &past) {
+            let slot = Arc::clone(slot);
+            self.closing
+                .spawn(async move { late.end(&slot.site).await });
         }
     }
 

@@ -87,6 +87,7 @@ pub async fn follow_file(
 pub fn publish(roster: &watch::Sender<Arc<Roster>>, peers: Vec<Peer>) {
     roster.send_if_modified(|old| {
         let changed = *old.peers != *peers;
+        let first = !old.heard;
         if changed {
             tracing::info!(replicas = peers.len(), "replicas changed");
             let known = |peer: &&Peer| {
@@ -96,11 +97,14 @@ pub fn publish(roster: &watch::Sender<Arc<Roster>>, peers: Vec<Peer>) {
             for Peer { pod, address, .. } in peers.iter().filter(|peer| !known(peer)) {
                 tracing::info!(%pod, %address, "replica found");
             }
+        }
+        if changed || first {
             *old = Arc::new(Roster {
                 peers: peers.into(),
+                heard: true,
             });
         }
-        changed
+        changed || first
     });
 }
 

@@ -63,6 +63,9 @@ pub trait RequestMeter: Send + Sync + fmt::Debug + 'static {
 
     /// The number of live client sessions changed.
     fn sessions(&self, live: usize);
+
+    /// A session goes on here whose replica is gone.
+    fn session_taken_over(&self);
 }
 
 /// Counts nothing.
@@ -73,4 +76,6 @@ impl RequestMeter for NoMeter {
     fn record(&self, _record: &RequestRecord<'_>) {}
 
     fn sessions(&self, _live: usize) {}
+
+    fn session_taken_over(&self) {}
 }

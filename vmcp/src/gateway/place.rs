@@ -5,6 +5,7 @@
 //! has open at backends, its log level, its subscriptions, what it was told; it is ended at no
 //! backend on the way.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,17 +13,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use vmcp_core::jsonrpc::{self, Message, RequestId};
-use vmcp_core::limits;
 use vmcp_core::session::{OwnedState, Owner};
 
 use super::Gateway;
 use super::live::Live;
 use super::message::Facts;
 use super::outbox::HandedStreams;
-use super::port::HandedSession;
+use super::port::HandedUpstream;
 use super::seal::Purpose;
 use super::session::{Departing, Hold, unix_now};
 use super::standing::HandedStanding;
+pub use super::tombstones::Grave;
 
 /// Whose state a request needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub enum Whose {
 #[serde(rename_all = "camelCase")]
 pub struct HandedClient {
     pub id: Arc<str>,
-    pub upstream: Vec<HandedSession>,
+    pub upstream: HandedUpstream,
     /// Raw JSON string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<Arc<str>>,
@@ -84,10 +85,21 @@ impl Gateway {
         self.sessions.bury(id);
     }
 
-    /// Takes sessions out of this process, for another replica.
+    /// Which sessions are over, for replicas that have not heard of it.
     #[must_use]
-    pub fn depart(&self, which: Departing) -> Vec<Departed> {
-        let gone = self.sessions.depart(which, limits::HANDED_SESSIONS);
+    pub fn graves(&self) -> Vec<Grave> {
+        self.sessions.graves()
+    }
+
+    /// The same from another replica.
+    pub fn bury_all(&self, graves: &[Grave]) {
+        self.sessions.bury_all(graves);
+    }
+
+    /// Takes sessions out of this process, for another replica, but for those that are `kept`.
+    #[must_use]
+    pub fn depart(&self, which: Departing, kept: &HashSet<Arc<str>>) -> Vec<Departed> {
+        let gone = self.sessions.depart(which, kept, unix_now());
         let departed = gone.into_iter().map(|live| Departed {
             handed: HandedClient {
                 id: Arc::clone(&live.id),
@@ -112,7 +124,8 @@ impl Gateway {
     /// Nobody has taken it: it stays.
     pub fn stay(&self, departed: Departed) {
         let id = Arc::clone(&departed.live.id);
-        self.port.import_sessions(id, departed.handed.upstream);
+        // There is room for what was here until now.
+        let _ = self.port.import_sessions(id, departed.handed.upstream);
         self.sessions.stay(&departed.live);
     }
 
@@ -120,17 +133,23 @@ impl Gateway {
     #[must_use]
     pub fn adopt(&self, handed: HandedClient) -> bool {
         let uid = Arc::clone(&self.snapshots.current.load().uid);
+        let known = self.sessions.is_live(&handed.id);
         let Some(live) = self.sessions.find(&handed.id, &uid, unix_now()) else {
             return false;
         };
+        let id = Arc::clone(&live.id);
+        if !self.port.import_sessions(id, handed.upstream) {
+            if !known {
+                self.sessions.forget(&live);
+            }
+            return false;
+        }
         if let Some(level) = handed.log_level {
             live.set_log_level(level);
         }
         if let Some(streams) = handed.streams {
             live.outbox.unpack(streams);
         }
-        let id = Arc::clone(&live.id);
-        self.port.import_sessions(id, handed.upstream);
         self.hear_on(&live, handed.standing);
         self.meter.sessions(self.sessions.count());
         true
@@ -145,14 +164,15 @@ impl Gateway {
         if !known && live.claims.owner != *self.owner() {
             tracing::info!("session taken over from a replica that is gone");
             self.port.sessions_lost(Arc::clone(&live.id));
+            self.meter.session_taken_over();
         }
         Some(live)
     }
 
-    /// Client sessions with state here.
+    /// Whether another session than those that are `kept` has state here and may still go.
     #[must_use]
-    pub fn session_count(&self) -> usize {
-        self.sessions.count()
+    pub fn has_sessions_beside(&self, kept: &HashSet<Arc<str>>) -> bool {
+        self.sessions.has_beside(kept, unix_now())
     }
 
     /// The owner in a `requestState` that we sealed; a backend's own does not open.

@@ -153,14 +153,27 @@ pub struct UpstreamListen {
     pub deadline: Instant,
 }
 
+/// What a client session has at backends, on its way to another replica.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct HandedUpstream {
+    pub sessions: Vec<HandedSession>,
+    /// Whatever else it had died with a replica: what is opened for it counts as restarted.
+    #[serde(default)]
+    pub lost: bool,
+}
+
 /// An upstream session on its way to another replica.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandedSession {
     pub backend: BackendId,
     /// Where it lives: a session is of no use at another address.
     pub url: Url,
-    /// `Mcp-Session-Id` of the backend.
-    pub session: String,
+    /// `Mcp-Session-Id` of the backend. `None`: it lives in a connection of the old replica's, or
+    /// was lost; what is opened in its place counts as restarted.
+    pub session: Option<String>,
+    /// In place of one that was lost, and the client has not been told yet.
+    #[serde(default)]
+    pub restarted: bool,
     /// Which of its addresses keeps the session.
     #[serde(default)]
     pub pin: Option<Pin>,
@@ -271,10 +284,12 @@ pub trait BackendPort: Send + Sync + fmt::Debug + 'static {
     ) -> BoxFuture<'static, Result<UpstreamStream, UpstreamError>>;
 
     /// The upstream sessions of a client session, taken out of this process: they are not ended.
-    fn export_sessions(&self, session: &str) -> Vec<HandedSession>;
+    fn export_sessions(&self, session: &str) -> HandedUpstream;
 
-    /// Upstream sessions that another replica opened for a client session.
-    fn import_sessions(&self, session: Arc<str>, handed: Vec<HandedSession>);
+    /// Upstream sessions that another replica opened for a client session. Importing them again
+    /// changes nothing. `false`: there is no room, and they are the caller's as before.
+    #[must_use]
+    fn import_sessions(&self, session: Arc<str>, handed: HandedUpstream) -> bool;
 
     /// Whatever upstream sessions a client had are lost with the replica that kept them: what is
     /// opened for it from now on counts as restarted.

@@ -4,7 +4,7 @@
 //! carries its own claims, so it outlives the table entry: idle expiry ends upstream state, not the
 //! id. Never trusts an id that it cannot open, and never says why it could not (T10: 404, always).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,7 +17,7 @@ use super::crowd::Crowd;
 use super::departure::Departures;
 use super::live::Live;
 use super::seal::{Purpose, SealError, Sealer};
-use super::tombstones::Tombstones;
+use super::tombstones::{Grave, Tombstones};
 
 /// Longest id that is looked at: claims are bounded, anything longer was not minted here.
 const MAX_ID_LEN: usize = 2 * limits::SESSION_CLAIMS;
@@ -213,22 +213,35 @@ impl Sessions {
         }
     }
 
-    /// Takes sessions out of the table, for another replica. From here on they are `Leaving`.
-    pub(super) fn depart(&self, which: Departing, at_most: usize) -> Vec<Arc<Live>> {
+    /// Takes sessions out of the table, for another replica, as many as are handed over at a time.
+    /// From here on they are `Leaving`. Those that are `kept` or have expired stay.
+    pub(super) fn depart(
+        &self,
+        which: Departing,
+        kept: &HashSet<Arc<str>>,
+        now: u64,
+    ) -> Vec<Arc<Live>> {
         let mut live = lock(&self.live);
         // Held by the table alone: no request, stream or call is at it.
         let unused = |session: &Arc<Live>| !session.is_calling() && Arc::strong_count(session) == 1;
         let leaving: Vec<Arc<str>> = live
-            .iter()
-            .filter(|(_, session)| which == Departing::All || unused(session))
-            .map(|(id, _)| Arc::clone(id))
-            .take(at_most)
+            .values()
+            .filter(|session| which == Departing::All || unused(session))
+            .filter(|session| may_leave(session, kept, now))
+            .map(|session| Arc::clone(&session.id))
+            .take(limits::HANDED_SESSIONS)
             .collect();
         let gone: Vec<_> = leaving.iter().filter_map(|id| live.remove(id)).collect();
         for session in &gone {
             self.departures.begin(&session.id);
         }
         gone
+    }
+
+    /// Whether there is a session that may still leave.
+    pub(super) fn has_beside(&self, kept: &HashSet<Arc<str>>, now: u64) -> bool {
+        let live = lock(&self.live);
+        live.values().any(|session| may_leave(session, kept, now))
     }
 
     /// A session that was to leave stays.
@@ -238,10 +251,28 @@ impl Sessions {
         self.departures.forget(&session.id);
     }
 
+    /// It was not to come to life here.
+    pub(super) fn forget(&self, session: &Live) {
+        lock(&self.live).remove(&session.id);
+    }
+
     /// Remembers an id as deleted, wherever that happened.
     pub(super) fn bury(&self, id: &str) {
         if let Some(claims) = self.claims(id) {
             lock(&self.tombstones).bury(id, claims.expires);
+        }
+    }
+
+    /// All ids that are remembered as deleted.
+    pub(super) fn graves(&self) -> Vec<Grave> {
+        lock(&self.tombstones).all()
+    }
+
+    /// Remembers what another replica remembers.
+    pub(super) fn bury_all(&self, graves: &[Grave]) {
+        let mut tombstones = lock(&self.tombstones);
+        for Grave(id, expires) in graves {
+            tombstones.bury(id, *expires);
         }
     }
 
@@ -298,6 +329,11 @@ impl Sessions {
         let session = Arc::new(Live::new(Arc::clone(&id), claims, now));
         Arc::clone(lock(&self.live).entry(id).or_insert(session))
     }
+}
+
+/// Nobody takes over a session that has expired.
+fn may_leave(session: &Live, kept: &HashSet<Arc<str>>, now: u64) -> bool {
+    session.claims.expires > now && !kept.contains(&session.id)
 }
 
 /// Seconds since 1970, for claims that other replicas and later processes must understand.

@@ -6,6 +6,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use ring::aead::NONCE_LEN;
+use serde::{Deserialize, Serialize};
 
 /// Characters of an id that hold its nonce: 12 bytes in base64.
 const NONCE_TEXT: usize = NONCE_LEN / 3 * 4;
@@ -15,6 +16,10 @@ const MAX_TOMBSTONES: usize = 86_400;
 
 /// What is remembered of a deleted id: its nonce, which is drawn anew for each.
 type Nonce64 = [u8; NONCE_TEXT];
+
+/// A deleted session as replicas tell each other: the beginning of its id, and when the id expires.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grave(pub(super) String, pub(super) u64);
 
 /// Deleted ids until they would have expired. Bounded: the oldest goes first, and an id that was
 /// forgotten opens an empty session again, nothing else.
@@ -35,6 +40,14 @@ impl Tombstones {
         {
             self.known.remove(&oldest);
         }
+    }
+
+    /// All that is remembered, the oldest first.
+    pub(super) fn all(&self) -> Vec<Grave> {
+        let text = |key: &Nonce64| String::from_utf8_lossy(key).into_owned();
+        let all = self.by_age.iter();
+        all.map(|(key, expires)| Grave(text(key), *expires))
+            .collect()
     }
 
     pub(super) fn holds(&self, id: &str) -> bool {
@@ -58,6 +71,24 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_800_000_000;
+
+    /// A replica that is told all of it knows all of it.
+    #[test]
+    fn what_is_remembered_can_be_told() {
+        let (mut here, mut there) = (Tombstones::default(), Tombstones::default());
+        here.bury("one-of-two-dead-ids", NOW + 10);
+        here.bury("two-of-two-dead-ids", NOW + 20);
+
+        let told = serde_json::to_vec(&here.all()).unwrap();
+        for Grave(id, expires) in serde_json::from_slice::<Vec<Grave>>(&told).unwrap() {
+            there.bury(&id, expires);
+        }
+
+        assert_eq!(there.all(), here.all());
+        assert!(there.holds("two-of-two-dead-ids"));
+        there.clear_expired(NOW + 10);
+        assert!(!there.holds("one-of-two-dead-ids"));
+    }
 
     /// Deleting costs bounded memory, however often it is done.
     #[test]

@@ -4,7 +4,7 @@
 //! `/status` says (T6) and what is gone from the snapshot is gone from here.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use prometheus::core::{Collector, Desc};
@@ -21,6 +21,7 @@ use super::family::{Families, Named};
 use super::process::ProcessMeter;
 use super::tally::{Counts, Times};
 use crate::clock::Clock;
+use crate::peer::PeerMeter;
 use crate::snapshot::{BackendView, Snapshot, SnapshotReader};
 
 /// `backend` label of requests that concern none.
@@ -34,6 +35,7 @@ pub type Connections = Arc<dyn Fn() -> Vec<(BackendId, u64)> + Send + Sync>;
 pub struct SnapshotCollector {
     pub snapshots: SnapshotReader,
     pub process: Arc<ProcessMeter>,
+    pub peers: Arc<PeerMeter>,
     pub clock: Clock,
     pub connections: Connections,
 }
@@ -139,8 +141,44 @@ impl SnapshotCollector {
             &[],
             writes,
         );
+        self.replicas(out);
         requests(NO_BACKEND, &self.process.requests, out);
         request_times(NO_BACKEND, &self.process.request_times, out);
+    }
+
+    /// What happened between this replica and the others.
+    fn replicas(&self, out: &mut Families) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let relayed = (
+            "vmcp_relayed_requests_total",
+            "Requests of clients that belong to another replica.",
+        );
+        for (outcome, count) in [("ok", &self.peers.relayed), ("lost", &self.peers.lost)] {
+            out.counter(relayed, &[("outcome", outcome)], read(count));
+        }
+        let handed = (
+            "vmcp_sessions_handed_over_total",
+            "Client sessions that went to another replica, or came from one.",
+        );
+        for (direction, count) in [("to", &self.peers.given), ("from", &self.peers.taken)] {
+            out.counter(handed, &[("direction", direction)], read(count));
+        }
+        out.counter(
+            (
+                "vmcp_peer_refused_total",
+                "Connections at a peer port that proved no common session key.",
+            ),
+            &[],
+            read(&self.peers.refused),
+        );
+        out.counter(
+            (
+                "vmcp_sessions_taken_over_total",
+                "Client sessions whose replica was gone and had handed nothing over.",
+            ),
+            &[],
+            self.process.taken_over(),
+        );
     }
 
     fn health(&self, view: &BackendView, out: &mut Families) {

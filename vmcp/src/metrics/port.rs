@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::gateway::port::{
-    BackendPort, HandedSession, UpstreamError, UpstreamEvents, UpstreamListen, UpstreamRequest,
+    BackendPort, HandedUpstream, UpstreamError, UpstreamEvents, UpstreamListen, UpstreamRequest,
     UpstreamStream,
 };
 use crate::snapshot::SnapshotReader;
@@ -55,12 +55,12 @@ impl<P: BackendPort> BackendPort for MeteredPort<P> {
         self.inner.listen(listen)
     }
 
-    fn export_sessions(&self, session: &str) -> Vec<HandedSession> {
+    fn export_sessions(&self, session: &str) -> HandedUpstream {
         self.inner.export_sessions(session)
     }
 
-    fn import_sessions(&self, session: Arc<str>, handed: Vec<HandedSession>) {
-        self.inner.import_sessions(session, handed);
+    fn import_sessions(&self, session: Arc<str>, handed: HandedUpstream) -> bool {
+        self.inner.import_sessions(session, handed)
     }
 
     fn sessions_lost(&self, session: Arc<str>) {

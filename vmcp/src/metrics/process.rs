@@ -14,6 +14,7 @@ pub struct ProcessMeter {
     pub(super) request_times: Mutex<Vec<(&'static str, Times)>>,
     sessions: AtomicUsize,
     status_writes: AtomicU64,
+    taken_over: AtomicU64,
 }
 
 impl ProcessMeter {
@@ -36,6 +37,16 @@ impl ProcessMeter {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// One session of a replica that is gone.
+    pub fn session_taken_over(&self) {
+        self.taken_over.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn taken_over(&self) -> u64 {
+        self.taken_over.load(Ordering::Relaxed)
     }
 
     /// One write of the status that the API server took.

@@ -32,4 +32,8 @@ impl RequestMeter for Requests {
     fn sessions(&self, live: usize) {
         self.process.set_sessions(live);
     }
+
+    fn session_taken_over(&self) {
+        self.process.session_taken_over();
+    }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -25,7 +26,8 @@ use vmcp_core::limits;
 use vmcp_core::session::Owner;
 
 use super::body::PeerBody;
-use super::handshake::Identity;
+use super::handshake::{HandshakeError, Identity};
+use super::meter::PeerMeter;
 use super::pool::{Connection, Pool};
 use super::{Peer, Roster, Standing};
 
@@ -59,6 +61,7 @@ pub struct Peers {
     roster: watch::Receiver<Arc<Roster>>,
     pool: Arc<Pool>,
     avoided: Mutex<HashMap<Box<str>, Instant>>,
+    meter: Arc<PeerMeter>,
 }
 
 impl Peers {
@@ -69,7 +72,19 @@ impl Peers {
             roster,
             pool: Arc::default(),
             avoided: Mutex::default(),
+            meter: Arc::default(),
         }
+    }
+
+    /// Counts there.
+    #[must_use]
+    pub fn with_meter(self, meter: Arc<PeerMeter>) -> Self {
+        Self { meter, ..self }
+    }
+
+    #[must_use]
+    pub fn meter(&self) -> &PeerMeter {
+        &self.meter
     }
 
     #[must_use]
@@ -231,21 +246,34 @@ impl Peers {
 
     async fn connect(&self, address: &str) -> Result<Connection, ConnectError> {
         let connecting = async {
-            let mut stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            keep_alive(&stream)?;
-            let remote = self.identity.call(&mut stream).await?;
-            let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
-            let driver = tokio::spawn(async move {
-                if let Err(error) = driver.await {
-                    tracing::debug!(%error, "peer connection ended");
+            let mut refused = ConnectError::Handshake(HandshakeError::Refused);
+            for key in 0..self.identity.keys() {
+                match self.connect_with(address, key).await {
+                    // Says nothing of why; perhaps it holds another key.
+                    Err(error @ ConnectError::Handshake(_)) => refused = error,
+                    connected => return connected,
                 }
-            });
-            Ok(Connection::new(sender, driver, remote, address))
+            }
+            self.meter.refused.fetch_add(1, Ordering::Relaxed);
+            Err(refused)
         };
         timeout(limits::PEER_CONNECT, connecting)
             .await
             .unwrap_or(Err(ConnectError::Timeout))
+    }
+
+    async fn connect_with(&self, address: &str, key: usize) -> Result<Connection, ConnectError> {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        keep_alive(&stream)?;
+        let remote = self.identity.call(&mut stream, key).await?;
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+        let driver = tokio::spawn(async move {
+            if let Err(error) = driver.await {
+                tracing::debug!(%error, "peer connection ended");
+            }
+        });
+        Ok(Connection::new(sender, driver, remote, address))
     }
 
     fn avoid(&self, pod: &str) {
@@ -264,7 +292,7 @@ enum ConnectError {
     #[error(transparent)]
     Io(#[from] std::io::Error),
     #[error(transparent)]
-    Handshake(#[from] super::handshake::HandshakeError),
+    Handshake(#[from] HandshakeError),
     #[error(transparent)]
     Http(#[from] hyper::Error),
     #[error("no connection in time")]

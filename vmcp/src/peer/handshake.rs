@@ -32,7 +32,8 @@ const MAX_FRAME: usize = 1_024;
 /// Who we are and how we prove it.
 pub struct Identity {
     pub own: Owner,
-    /// The first is the one that we prove ourselves with; an answerer takes all of them.
+    /// The newest first; an answerer takes all of them. A caller tries one after the other, because
+    /// a replica that leaves may hold the oldest alone.
     keys: Vec<Key>,
 }
 
@@ -88,15 +89,22 @@ impl Identity {
         Self { own, keys }
     }
 
-    /// Proves ourselves to the replica at the other end, and it to us.
+    /// How many keys there are to prove ourselves with.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Proves ourselves to the replica at the other end, and it to us, with the key at this place.
     ///
     /// # Errors
-    /// When it is none, or the connection breaks. The caller sets the deadline.
-    pub async fn call<S>(&self, stream: &mut S) -> Result<Owner, HandshakeError>
+    /// When it is none, or does not hold that key, or the connection breaks. The caller sets the
+    /// deadline.
+    pub async fn call<S>(&self, stream: &mut S, key: usize) -> Result<Owner, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let key = self.keys.first().ok_or(HandshakeError::Refused)?;
+        let key = self.keys.get(key).ok_or(HandshakeError::Refused)?;
         let hello = Hello {
             key: key.id.clone(),
             nonce: nonce()?,
@@ -246,7 +254,7 @@ mod tests {
             answer
         };
         let call = async {
-            let call = caller.call(&mut near).await;
+            let call = caller.call(&mut near, 0).await;
             drop(near);
             call
         };
@@ -299,7 +307,7 @@ mod tests {
             heard
         };
         let (called, answered, heard) =
-            tokio::join!(caller.call(&mut near), answerer.answer(&mut far), record);
+            tokio::join!(caller.call(&mut near, 0), answerer.answer(&mut far), record);
         assert!(called.is_ok() && answered.is_ok());
 
         let (mut replayed, mut far) = tokio::io::duplex(4_096);

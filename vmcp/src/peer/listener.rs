@@ -13,6 +13,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,26 +24,31 @@ use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use vmcp_core::limits;
 
+use super::door::Door;
 use super::handshake::Identity;
+use super::meter::PeerMeter;
 
 /// Pause after a failed `accept`: out of descriptors passes only with time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Who is let in.
+#[derive(Clone, Debug)]
+pub struct Porter {
+    pub identity: Arc<Identity>,
+    pub door: Arc<Door>,
+    pub meter: Arc<PeerMeter>,
+}
+
 /// Serves the other replicas. Takes no connection after `stop`, and returns when the other replicas
 /// have closed theirs; the caller sets a deadline.
-pub async fn serve<S, B>(
-    listener: TcpListener,
-    identity: Arc<Identity>,
-    service: S,
-    stop: CancellationToken,
-) where
+pub async fn serve<S, B>(listener: TcpListener, porter: Porter, service: S, stop: CancellationToken)
+where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
@@ -52,15 +58,14 @@ pub async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let strangers = Arc::new(Semaphore::new(limits::PEER_HANDSHAKES));
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, source) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(%error, "accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -68,12 +73,13 @@ pub async fn serve<S, B>(
             }
         };
         // Whoever has proven nothing yet holds one of few places.
-        let Ok(place) = Arc::clone(&strangers).try_acquire_owned() else {
+        let Some(place) = porter.door.admit(source.ip()) else {
+            porter.meter.refused.fetch_add(1, Ordering::Relaxed);
             continue;
         };
-        let (identity, service, stop) = (Arc::clone(&identity), service.clone(), stop.clone());
+        let (porter, service, stop) = (porter.clone(), service.clone(), stop.clone());
         connections.spawn(async move {
-            let proven = prove(stream, &identity).await;
+            let proven = prove(stream, &porter).await;
             drop(place);
             if let Some(stream) = proven {
                 answer(stream, service, stop).await;
@@ -85,21 +91,21 @@ pub async fn serve<S, B>(
     connections.wait().await;
 }
 
-async fn prove(mut stream: TcpStream, identity: &Identity) -> Option<TcpStream> {
+async fn prove(mut stream: TcpStream, porter: &Porter) -> Option<TcpStream> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no delay not set");
     }
-    match timeout(limits::PEER_CONNECT, identity.answer(&mut stream)).await {
+    let proof = porter.identity.answer(&mut stream);
+    match timeout(limits::PEER_CONNECT, proof).await {
         Ok(Ok(remote)) => {
             tracing::debug!(pod = &*remote.pod, "replica connected");
-            Some(stream)
+            return Some(stream);
         }
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "peer connection refused");
-            None
-        }
-        Err(_elapsed) => None,
+        Ok(Err(error)) => tracing::debug!(%error, "peer connection refused"),
+        Err(_elapsed) => tracing::debug!("peer connection says nothing"),
     }
+    porter.meter.refused.fetch_add(1, Ordering::Relaxed);
+    None
 }
 
 async fn answer<S, B>(stream: TcpStream, service: S, stop: CancellationToken)

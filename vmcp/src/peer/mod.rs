@@ -16,12 +16,16 @@ pub mod handshake;
 pub mod listener;
 
 mod body;
+mod door;
+mod meter;
 mod pool;
 
 use std::sync::Arc;
 
 pub use body::PeerBody;
 pub use client::{Peers, SendError};
+pub use door::Door;
+pub use meter::PeerMeter;
 
 /// Another replica, as discovery sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub enum Standing {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
     pub peers: Arc<[Peer]>,
+    /// Discovery has spoken. Before that nobody knows whether there are others.
+    pub heard: bool,
 }
 
 #[cfg(test)]

@@ -13,10 +13,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use vmcp_core::limits;
 use vmcp_core::session::Owner;
 
 use super::handshake::Identity;
-use super::{Peer, Peers, Roster, SendError, Standing, listener};
+use super::listener::Porter;
+use super::{Door, Peer, Peers, Roster, SendError, Standing, listener};
 
 /// Far more than anything here takes.
 const SOON: Duration = Duration::from_secs(20);
@@ -38,14 +40,24 @@ struct Pair {
 }
 
 async fn pair() -> Pair {
+    pair_of(identity("a"), identity("b")).await
+}
+
+async fn pair_of(a: Arc<Identity>, b: Arc<Identity>) -> Pair {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let echo = service_fn(|request: Request<Incoming>| async {
         let body = request.into_body().collect().await.unwrap().to_bytes();
         Ok::<_, Infallible>(Response::new(Full::new(body)))
     });
-    let (b, stop) = (identity("b"), CancellationToken::new());
-    let serving = listener::serve(listener, Arc::clone(&b), echo, stop.clone());
+    let stop = CancellationToken::new();
+    // It knows nobody: to it, everybody is a stranger.
+    let porter = Porter {
+        identity: Arc::clone(&b),
+        door: Door::new(watch::channel(Arc::default()).1),
+        meter: Arc::default(),
+    };
+    let serving = listener::serve(listener, porter, echo, stop.clone());
     let peers = [Peer {
         pod: "b".into(),
         address: address.into(),
@@ -53,11 +65,12 @@ async fn pair() -> Pair {
     }];
     let roster = Roster {
         peers: peers.into(),
+        heard: true,
     };
     // The sender may go: what was said last stays.
     let (_, roster) = watch::channel(Arc::new(roster));
     Pair {
-        a: Peers::new(identity("a"), roster),
+        a: Peers::new(a, roster),
         b,
         stop,
         serving: tokio::spawn(serving),
@@ -117,4 +130,41 @@ async fn no_connection_to_a_replica_that_ends_is_kept() {
         timeout(SOON, pair.serving).await.is_ok(),
         "a connection is kept"
     );
+}
+
+/// Decision 4: in the second roll of a rotation the pods that still leave from before the first one
+/// hold the oldest key alone; they are asked and answer all the same.
+#[tokio::test]
+async fn a_replica_that_holds_the_oldest_key_alone_is_reached() {
+    let own = |pod: &str| Owner {
+        pod: pod.into(),
+        boot: "boot".into(),
+    };
+    let (new, old) = ([2; 32], [1; 32]);
+    let a = Arc::new(Identity::new(own("a"), &[new, old]));
+    let b = Arc::new(Identity::new(own("b"), &[old]));
+    let pair = pair_of(a, b).await;
+
+    assert_eq!(say(&pair.a, "still there?").await.unwrap(), "still there?");
+    pair.stop.cancel();
+    drop(pair.a);
+    let _ = timeout(SOON, pair.serving).await;
+}
+
+/// Whoever opens connections and says nothing keeps no replica out.
+#[tokio::test]
+async fn silent_connections_do_not_shut_the_port() {
+    let pair = pair().await;
+    let to = pair.a.others()[0].address.parse().unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..limits::PEER_HANDSHAKES {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        silent.push(socket.connect(to).await.unwrap());
+    }
+
+    assert_eq!(say(&pair.a, "open?").await.unwrap(), "open?");
+    pair.stop.cancel();
+    drop((silent, pair.a));
+    let _ = timeout(SOON, pair.serving).await;
 }

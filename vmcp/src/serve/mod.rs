@@ -4,6 +4,7 @@
 //! anything listens; a stop first becomes invisible (Lease, readiness), then finishes what it has
 //! begun, then closes what it holds at backends (T7).
 
+mod budget;
 mod edge_points;
 mod keys;
 mod replica;

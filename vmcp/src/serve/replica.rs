@@ -14,14 +14,20 @@ use tokio_util::sync::CancellationToken;
 
 use vmcp_core::session::Owner;
 
+use super::budget::CLOSE_PEERS;
 use super::{ServeError, keys};
+use crate::admin::Admin;
 use crate::config::Config;
 use crate::discovery::peers;
 use crate::gateway::Gateway;
 use crate::gateway::seal::{KEY_LEN, Sealer};
 use crate::peer::handshake::Identity;
-use crate::peer::{Peers, Roster};
+use crate::peer::listener::Porter;
+use crate::peer::{Door, PeerMeter, Peers, Roster};
 use crate::server::{self, Relay};
+
+/// After this a gateway serves without knowing whether there are others.
+const PEERS_KNOWN: Duration = Duration::from_secs(30);
 
 /// Who this process is, before anything is started.
 #[derive(Debug)]
@@ -29,6 +35,7 @@ pub(super) struct Us {
     pub(super) owner: Owner,
     keys: Option<Vec<[u8; KEY_LEN]>>,
     pub(super) session_idle: Duration,
+    pub(super) meter: Arc<PeerMeter>,
     pub(super) session_max_age: Duration,
 }
 
@@ -43,6 +50,7 @@ impl Us {
             owner,
             keys,
             session_idle: config.session_idle,
+            meter: Arc::default(),
             session_max_age: config.session_max_age,
         })
     }
@@ -79,15 +87,23 @@ impl Replica {
             .as_deref()
             .map(|keys| Arc::new(Identity::new(us.owner.clone(), keys)));
         let peers = match (&listener, &identity) {
-            (Some(_), Some(identity)) => Some(Arc::new(Peers::new(Arc::clone(identity), reader))),
+            (Some(_), Some(identity)) => {
+                let peers = Peers::new(Arc::clone(identity), reader);
+                Some(Arc::new(peers.with_meter(Arc::clone(&us.meter))))
+            }
             _ => None,
         };
         let relay = Arc::new(Relay::new(Arc::clone(gateway), peers, leaving.clone()));
         let port = listener.zip(identity).map(|(listener, identity)| {
             let (gateway, relay) = (Arc::clone(gateway), Arc::clone(&relay));
+            let porter = Porter {
+                identity,
+                door: Door::new(roster.subscribe()),
+                meter: Arc::clone(&us.meter),
+            };
             tokio::spawn(server::run_peers(
                 listener,
-                identity,
+                porter,
                 gateway,
                 relay,
                 stop.clone(),
@@ -105,6 +121,29 @@ impl Replica {
         }
     }
 
+    /// Keeps a gateway with a peer port from being ready until discovery has said who else there
+    /// is; not for ever, or a fault of discovery would be one of the whole gateway.
+    pub(super) fn await_peers(&self, admin: &Arc<Admin>) {
+        if self.port.is_none() {
+            return;
+        }
+        admin.search_peers();
+        let (admin, mut roster) = (Arc::clone(admin), self.roster.subscribe());
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            let heard = timeout(PEERS_KNOWN, roster.wait_for(|roster| roster.heard));
+            tokio::select! {
+                () = stop.cancelled() => {}
+                heard = heard => {
+                    if heard.is_err() {
+                        tracing::warn!("other replicas are not known, serving without them");
+                    }
+                    admin.peers_known();
+                }
+            }
+        });
+    }
+
     /// Takes no more sessions over.
     pub(super) fn leave(&self) {
         self.leaving.cancel();
@@ -116,7 +155,7 @@ impl Replica {
         self.relay.farewell().await;
         self.stop.cancel();
         if let Some(port) = self.port
-            && timeout(super::running::CLOSE_PEERS, port).await.is_err()
+            && timeout(CLOSE_PEERS, port).await.is_err()
         {
             tracing::warn!("other replicas keep their connections");
         }

@@ -10,9 +10,11 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::budget::{CLOSE_BACKENDS, CLOSE_REGISTRY, CUT, HAND_REST, LAST_ANSWERS, STILL_ACCEPT};
 use super::replica::{Replica, Us};
 use super::wiring::{admin_page, announcer, follow_files, gateway, on_detach, shelf};
 use super::{ServeError, Source};
@@ -28,20 +30,6 @@ use crate::registry::{Doors, Registry};
 use crate::server::{self, Stop};
 use crate::status::StatusWriter;
 
-/// A load balancer needs this long to see that we are no longer ready.
-const STILL_ACCEPT: Duration = Duration::from_secs(5);
-
-/// Ending sessions at backends is a courtesy: it gets this long at the end.
-const CLOSE_BACKENDS: Duration = Duration::from_secs(3);
-
-/// Calls that were stopped still write their answer.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
-
-/// Other replicas have asked and wait for an answer.
-pub(super) const CLOSE_PEERS: Duration = Duration::from_secs(3);
-
-/// Releasing the Lease; after this it expires by itself.
-const RELEASE_LEASE: Duration = Duration::from_secs(3);
 /// Where it listens.
 pub(super) struct Sockets {
     pub(super) listener: TcpListener,
@@ -91,7 +79,8 @@ impl Running {
         let streams = CancellationToken::new();
         let gateway = gateway(&us, &doors, &upstream, &process, streams.clone())?;
         let replica = Replica::start(config, &us, &gateway, sockets.peers);
-        let admin = Arc::new(admin_page(&doors, &upstream, &process, &leader)?);
+        let admin = Arc::new(admin_page(&us, &doors, &upstream, &process, &leader)?);
+        replica.await_peers(&admin);
 
         let stop = Stop::default();
         let (discovery, status) = (CancellationToken::new(), CancellationToken::new());
@@ -143,54 +132,56 @@ impl Running {
         })
     }
 
+    /// Ends within [`STOP_WITHIN`] and the drain.
     pub(super) async fn stop(self, config: &Config) {
         self.admin.drain();
         self.status.cancel();
         self.replica.leave();
         // Somebody takes us out of rotation, and needs time to notice.
         let balanced = self.status_task.is_some() || config.peer_listen.is_some();
-        if let Some(task) = self.status_task {
-            let _ = tokio::time::timeout(RELEASE_LEASE, task).await;
-        }
-        if balanced {
-            tokio::time::sleep(STILL_ACCEPT).await;
-        }
+        let accept = if balanced {
+            STILL_ACCEPT
+        } else {
+            Duration::ZERO
+        };
+        let drained = Instant::now() + accept + config.drain;
+        let released = async {
+            if let Some(task) = self.status_task {
+                let _ = timeout(STILL_ACCEPT, task).await;
+            }
+        };
+        tokio::join!(released, tokio::time::sleep(accept));
         self.stop.drain.cancel();
         self.streams.cancel();
         let mut server = self.server_task;
-        let relay = Arc::clone(&self.replica.relay);
-        let drained = async {
-            let _ = tokio::join!(&mut server, relay.hand_over());
-        };
-        if tokio::time::timeout(config.drain, drained).await.is_err() {
+        let relay = &self.replica.relay;
+        // A hand-over that was begun is finished: what it took is in nobody's hands.
+        let (served, ()) = tokio::join!(timeout_at(drained, &mut server), relay.hand_over(drained));
+        // Perhaps only sessions are left over.
+        if served.is_err() || Instant::now() >= drained {
             tracing::warn!(
                 seconds = config.drain.as_secs(),
                 "drain is over, calls are stopped"
             );
-            relay.hand_rest().await;
+            relay.hand_rest(Instant::now() + HAND_REST).await;
             // Stopped from behind first, so that each caller has an answer before its connection
             // is cut.
             let stopped = self.upstream.shutdown(Duration::ZERO);
-            let _ = tokio::time::timeout(CLOSE_BACKENDS, stopped).await;
-            // Perhaps only sessions were left over.
-            if !server.is_finished()
-                && tokio::time::timeout(LAST_ANSWERS, &mut server)
-                    .await
-                    .is_err()
-            {
+            let _ = timeout(CLOSE_BACKENDS, stopped).await;
+            if !server.is_finished() && timeout(LAST_ANSWERS, &mut server).await.is_err() {
                 self.stop.now.cancel();
-                let _ = tokio::time::timeout(CLOSE_BACKENDS, server).await;
+                let _ = timeout(CUT, server).await;
             }
         }
         self.replica.stop().await;
         self.discovery.cancel();
         self.registry.cancel();
-        let _ = tokio::time::timeout(CLOSE_BACKENDS, self.registry_task).await;
+        let _ = timeout(CLOSE_REGISTRY, self.registry_task).await;
         self.probes.close();
         let close = async {
             tokio::join!(self.probes.wait(), self.upstream.shutdown(Duration::ZERO));
         };
-        if tokio::time::timeout(CLOSE_BACKENDS, close).await.is_err() {
+        if timeout(CLOSE_BACKENDS, close).await.is_err() {
             tracing::warn!("backends did not let go in time");
         }
     }

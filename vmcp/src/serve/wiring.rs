@@ -22,6 +22,7 @@ use crate::registry::{Cause, Doors, Event, Events};
 use crate::shelf::{Shelf, Stock};
 
 pub(super) fn admin_page(
+    us: &Us,
     doors: &Doors,
     upstream: &Upstream,
     process: &Arc<ProcessMeter>,
@@ -32,6 +33,7 @@ pub(super) fn admin_page(
     let exposition = Exposition::new(SnapshotCollector {
         snapshots: snapshots.clone(),
         process: Arc::clone(process),
+        peers: Arc::clone(&us.meter),
         clock: doors.clock,
         connections: Arc::new(move || upstream.connections()),
     })?;

@@ -35,8 +35,7 @@ use tracing::debug;
 use vmcp_core::limits;
 
 use crate::gateway::Gateway;
-use crate::peer::handshake::Identity;
-use crate::peer::listener;
+use crate::peer::listener::{self, Porter};
 
 pub use relay::Relay;
 
@@ -108,13 +107,13 @@ pub async fn run(listener: TcpListener, gateway: Arc<Gateway>, relay: Arc<Relay>
 /// Serves the other replicas until told to stop.
 pub async fn run_peers(
     listener: TcpListener,
-    identity: Arc<Identity>,
+    porter: Porter,
     gateway: Arc<Gateway>,
     relay: Arc<Relay>,
     stop: CancellationToken,
 ) {
     let service = PeerEdge::new(gateway, relay);
-    listener::serve(listener, identity, service, stop).await;
+    listener::serve(listener, porter, service, stop).await;
 }
 
 async fn refuse(mut stream: TcpStream) {

@@ -13,6 +13,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request};
 
 use vmcp_core::jsonrpc::{RequestId, RpcError};
+use vmcp_core::limits;
 use vmcp_core::mcp::error::code;
 
 use crate::gateway::message::{Answer, Facts};
@@ -81,6 +82,18 @@ pub(super) fn lost(request: &Passing<'_>) -> Answer {
         Some(id) => Answer::error(200, &id, &replica_lost(request.facts)),
         None => Answer::Empty { status: 503 },
     }
+}
+
+/// The answer to a request whose session is between two replicas. It was not served.
+pub(super) fn moving(request: &Passing<'_>) -> Answer {
+    let Some(id) = request_id(request.body) else {
+        return Answer::Empty { status: 503 };
+    };
+    let wait = u64::try_from(limits::PEER_ASK.as_millis()).unwrap_or(u64::MAX);
+    let data = serde_json::json!({"reason": "SessionMoving", "retryAfterMs": wait});
+    let message = "the session is on its way to another replica";
+    let error = RpcError::new(code::LEGACY_UNAVAILABLE, message).with_data(&data);
+    Answer::error(200, &id, &error)
 }
 
 /// The request that an event stream must end with an answer to.

@@ -15,10 +15,11 @@ use hyper::{Request, Response, StatusCode};
 
 use super::body::{self, Reply};
 use super::edge::Edge;
-use super::handover::{self, HAND};
+use super::handover::{GRAVES, HAND};
 use super::phase_io::Serving;
 use super::relay::{BURY, LOCATE, PART, Relay};
 use crate::gateway::Gateway;
+use crate::gateway::place::Grave;
 
 /// Serves the other replicas.
 #[derive(Clone, Debug)]
@@ -40,7 +41,7 @@ impl PeerEdge {
 
     async fn answer(self, request: Request<Incoming>) -> Response<Reply> {
         let path = request.uri().path();
-        if !matches!(path, LOCATE | BURY | HAND | PART) {
+        if !matches!(path, LOCATE | BURY | HAND | GRAVES | PART) {
             return self.edge.passed_on(request).await;
         }
         let path = path.to_owned();
@@ -61,7 +62,12 @@ impl PeerEdge {
 
     async fn question(&self, path: &str, body: &Bytes) -> Option<Vec<u8>> {
         if path == HAND {
-            return serde_json::to_vec(&handover::take(&self.gateway, body)?).ok();
+            return serde_json::to_vec(&self.relay.take(body)?).ok();
+        }
+        if path == GRAVES {
+            self.gateway
+                .bury_all(&serde_json::from_slice::<Vec<Grave>>(body).ok()?);
+            return Some(Vec::new());
         }
         if path == PART {
             self.relay.parted(&serde_json::from_slice(body).ok()?);

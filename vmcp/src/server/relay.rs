@@ -7,20 +7,21 @@
 //! that may have been served is answered with one error and never sent again.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use hyper::Response;
 use hyper::header::HeaderName;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use vmcp_core::limits;
 use vmcp_core::session::{Owner, successor};
 
-use super::handover;
-use super::passing::{Passing, is_once, lost, pass_on};
+use super::handover::{self, Taken};
+use super::passing::{Passing, is_once, lost, moving, pass_on};
 use super::phase_io::Serving;
 use crate::gateway::Gateway;
 use crate::gateway::live::Live;
@@ -62,7 +63,7 @@ pub(super) enum Placement {
     Served(Box<Response<PeerBody>>),
     /// The replica that asked is to ask this one.
     Moved(Box<str>),
-    /// Nobody can say whether it was served.
+    /// Nobody can serve it now, or say whether it was served.
     Lost(Answer),
 }
 
@@ -105,19 +106,32 @@ impl Relay {
         }
     }
 
-    /// Hands all sessions to other replicas, and answers what they have passed on; the caller sets
-    /// the deadline.
-    pub async fn hand_over(&self) {
+    /// Hands all sessions to other replicas, and answers what they have passed on. Begins nothing
+    /// after the deadline; to be awaited to its end, or a session is in nobody's hands.
+    pub async fn hand_over(&self, deadline: Instant) {
         if let Some(peers) = &self.peers {
-            handover::hand_over(&self.gateway, peers, &self.passed_on).await;
+            handover::hand_over(&self.gateway, peers, &self.passed_on, deadline).await;
         }
     }
 
-    /// Hands over what is still in use.
-    pub async fn hand_rest(&self) {
+    /// The same for what is still in use.
+    pub async fn hand_rest(&self, deadline: Instant) {
         if let Some(peers) = &self.peers {
-            handover::hand_rest(&self.gateway, peers).await;
+            handover::hand_rest(&self.gateway, peers, deadline).await;
         }
+    }
+
+    /// Takes what another replica hands over.
+    pub(super) fn take(&self, body: &[u8]) -> Option<Taken> {
+        if self.is_leaving() {
+            return Some(Taken::default());
+        }
+        let taken = handover::take(&self.gateway, body)?;
+        if let Some(peers) = &self.peers {
+            let count = u64::try_from(taken.taken.len()).unwrap_or(u64::MAX);
+            peers.meter().taken.fetch_add(count, Ordering::Relaxed);
+        }
+        Some(taken)
     }
 
     /// Where a request is served; if that is at another replica, its answer.
@@ -172,18 +186,17 @@ impl Relay {
         let owner = match (self.settled(id).await, hop) {
             (Hold::Here(live), _) => return Placement::Here(Some(live)),
             (Hold::Moved(pod), Hop::Replica) => return Placement::Moved(pod),
-            (Hold::Absent(_), Hop::Replica) => return self.here(id),
+            (Hold::Absent(_), Hop::Replica) => return self.here(id, request),
             (Hold::Deleted | Hold::Unknown, _) => return Placement::Here(None),
             (Hold::Moved(pod), Hop::Client) => Owner {
                 pod,
                 boot: Box::default(),
             },
             (Hold::Absent(owner), Hop::Client) => owner,
-            // It did not arrive in time; whoever has it now will say so.
-            (Hold::Leaving(_), _) => return Placement::Here(None),
+            (Hold::Leaving(_), _) => return Placement::Lost(moving(request)),
         };
         let Some(peers) = &self.peers else {
-            return self.here(id);
+            return self.here(id, request);
         };
         if owner == *peers.own() {
             return Placement::Here(None);
@@ -214,19 +227,23 @@ impl Relay {
                 Some(pod) => pod,
                 None => match self.find(peers, id, &gone).await {
                     Some(pod) => (pod, None),
-                    None => return self.here(id),
+                    None => return self.here(id, request),
                 },
             };
             match peers.send(&pod, boot.as_deref(), pass_on(request)).await {
                 Ok(response) => match moved(&response) {
-                    Some(to) if to == peers.own().pod => return self.here(id),
+                    Some(to) if to == peers.own().pod => return self.here(id, request),
                     Some(to) => {
                         self.remember(id, &to);
                         next = Some((to, None));
                     }
-                    None => return Placement::Served(Box::new(response)),
+                    None => {
+                        peers.meter().relayed.fetch_add(1, Ordering::Relaxed);
+                        return Placement::Served(Box::new(response));
+                    }
                 },
                 Err(SendError::Broken) if is_once(request) => {
+                    peers.meter().lost.fetch_add(1, Ordering::Relaxed);
                     return Placement::Lost(lost(request));
                 }
                 Err(error) => {
@@ -238,7 +255,7 @@ impl Relay {
                 }
             }
         }
-        self.here(id)
+        self.here(id, request)
     }
 
     /// The replica that has the session, else the one that is to have it; `None` is this one.
@@ -288,8 +305,14 @@ impl Relay {
             .send(&owner.pod, Some(&owner.boot), pass_on(request))
             .await;
         match sent {
-            Ok(response) => Placement::Served(Box::new(response)),
-            Err(SendError::Broken) => Placement::Lost(lost(request)),
+            Ok(response) => {
+                peers.meter().relayed.fetch_add(1, Ordering::Relaxed);
+                Placement::Served(Box::new(response))
+            }
+            Err(SendError::Broken) => {
+                peers.meter().lost.fetch_add(1, Ordering::Relaxed);
+                Placement::Lost(lost(request))
+            }
             Err(SendError::Unreachable | SendError::Restarted) => here,
         }
     }
@@ -306,9 +329,15 @@ impl Relay {
         }
     }
 
-    /// A session that nobody has any more is served here from now on.
-    fn here(&self, id: &str) -> Placement {
-        Placement::Here(self.gateway.take_over(id))
+    /// A session that nobody has any more is served here from now on. One that is on its way is
+    /// not over (T10): it is where it was handed to, although that one cannot be reached now.
+    fn here(&self, id: &str, request: &Passing<'_>) -> Placement {
+        let live = self.gateway.take_over(id);
+        let gone = || matches!(self.gateway.hold(id), Hold::Moved(_) | Hold::Leaving(_));
+        if live.is_none() && gone() {
+            return Placement::Lost(moving(request));
+        }
+        Placement::Here(live)
     }
 
     fn remember(&self, id: &str, pod: &str) {

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use vmcp_crds::VirtualMCPServerSpec;
 use vmcp_crds::mcpserver::WorkloadSecurityContext;
 
 use crate::pod_spec::{MCP_PORT, pod_template, restricted, runtime_default, some_map, tcp_port};
@@ -45,7 +46,7 @@ pub fn deployment(gateway: &ValidatedGateway) -> Deployment {
     let (owner, spec) = (&gateway.owner, &gateway.spec);
     let pod = PodSpec {
         automount_service_account_token: Some(true),
-        termination_grace_period_seconds: Some(i64::from(spec.drain_seconds)),
+        termination_grace_period_seconds: Some(grace(spec.drain_seconds)),
         security_context: Some(PodSecurityContext {
             run_as_user: Some(USER),
             run_as_group: Some(USER),
@@ -75,6 +76,11 @@ pub fn deployment(gateway: &ValidatedGateway) -> Deployment {
         }),
         ..Deployment::default()
     }
+}
+
+/// The kubelet kills after this: later than the gateway is done by itself, whatever happens to it.
+fn grace(drain_seconds: i32) -> i64 {
+    i64::from(drain_seconds) + i64::from(VirtualMCPServerSpec::STOP_SECONDS)
 }
 
 fn surge_first() -> DeploymentStrategy {

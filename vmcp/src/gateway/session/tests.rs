@@ -136,3 +136,29 @@ fn a_cancellation_reaches_exactly_its_call() {
 
     assert!(one.token.is_cancelled() && !two.token.is_cancelled());
 }
+
+/// A session that everybody refused, or that has expired, is offered to nobody: it must not keep
+/// the others from leaving.
+#[test]
+fn what_cannot_leave_does_not_stand_in_the_way() {
+    let table = sessions();
+    let stays = Arc::clone(&table.open(claims(), NOW).unwrap().id);
+    let old = SessionClaims {
+        expires: NOW + 1,
+        ..claims()
+    };
+    let expired = Arc::clone(&table.open(old, NOW).unwrap().id);
+    let goes = Arc::clone(&table.open(claims(), NOW).unwrap().id);
+    let kept = HashSet::from([Arc::clone(&stays)]);
+
+    for which in [Departing::Idle, Departing::All] {
+        let gone = table.depart(which, &kept, NOW + 1);
+        let ids: Vec<_> = gone.iter().map(|live| Arc::clone(&live.id)).collect();
+        assert_eq!(ids, [Arc::clone(&goes)]);
+        assert!(!table.has_beside(&kept, NOW + 1));
+        table.stay(&gone[0]);
+        drop(gone);
+        assert!(table.has_beside(&kept, NOW + 1));
+    }
+    assert!(table.is_live(&stays) && table.is_live(&expired));
+}
