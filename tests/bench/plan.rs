@@ -18,6 +18,10 @@ use crate::subject::{Running, Subject};
 use crate::usage;
 use crate::wire::{BIG_TOOL, Era, Kind, SMALL_TOOL};
 
+/// Sessions that say nothing are counted after so long a silence: all that a subject keeps for the
+/// next word of a client just heard is no memory of idle sessions.
+const SILENCE: Duration = Duration::from_secs(2);
+
 /// How much is done.
 #[derive(Clone, Debug)]
 pub struct Size {
@@ -243,6 +247,7 @@ impl<'a> Run<'a> {
         if subject != Subject::Direct && (!subject.is_rival() || round == 0) {
             let mut crowd = Crowd::new(&running.place, cell.client());
             crowd.grow(self.size.sessions).await?;
+            tokio::time::sleep(SILENCE).await;
             resident(&mut self.figures, Scenario::Sessions)?;
             crowd.leave().await;
         }
