@@ -232,12 +232,13 @@ impl<S: AsyncRead + Unpin> PhaseIo<S> {
     /// Goes on where HTTP left off: idle since then, or with what was read of the next head.
     pub fn go_on(&mut self, since: Instant, read: Bytes) {
         self.look();
-        self.enter(if read.is_empty() {
-            Phase::Idle(Some(since))
+        if read.is_empty() {
+            // Dropped: bytes without length hold the buffer that they were cut from.
+            self.enter(Phase::Idle(Some(since)));
         } else {
-            Phase::Head(Some(since))
-        });
-        self.ahead = read;
+            self.enter(Phase::Head(Some(since)));
+            self.ahead = read;
+        }
     }
 }
 

@@ -136,3 +136,18 @@ async fn the_version_is_told_by_bytes_that_are_read_again() {
         assert_eq!(read, sent);
     }
 }
+
+/// What rests holds no buffer: an empty rest of one is still all of it.
+#[tokio::test]
+async fn an_empty_rest_of_a_buffer_lets_the_buffer_go() {
+    let (_client, server) = tokio::io::duplex(64);
+    let mut io = PhaseIo::new(server, Serving::default(), CLOCKS);
+    let buffer = Bytes::from(vec![0; 64]);
+    let mut rest = buffer.clone();
+    rest.truncate(0);
+    assert!(!buffer.is_unique());
+
+    io.go_on(Instant::now(), rest);
+
+    assert!(buffer.is_unique());
+}
