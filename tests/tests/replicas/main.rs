@@ -1,6 +1,7 @@
 //! Several replicas behind a load balancer that gives each request to another one.
 
 mod asking;
+mod batches;
 mod crash;
 mod kit;
 mod leaving;

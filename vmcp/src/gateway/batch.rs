@@ -78,7 +78,8 @@ fn together(session: &Live, answers: Vec<Answer>) -> Answer {
     }
 }
 
-fn array(members: &[Bytes]) -> Bytes {
+/// One JSON array of these messages.
+pub(super) fn array(members: &[Bytes]) -> Bytes {
     let length: usize = members.iter().map(|member| member.len() + 1).sum();
     let mut out = BytesMut::with_capacity(length + 1);
     for (at, member) in members.iter().enumerate() {

@@ -12,10 +12,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use vmcp_core::jsonrpc::{self, Message, RequestId};
+use vmcp_core::jsonrpc::{self, Message, ParseError, RequestId, RpcError};
 use vmcp_core::session::{OwnedState, Owner};
 
 use super::Gateway;
+use super::batch::array;
 use super::live::Live;
 use super::message::Facts;
 use super::outbox::HandedStreams;
@@ -192,11 +193,82 @@ impl Gateway {
     }
 }
 
-/// The id of a request, where the body is one: it wants exactly one answer.
-#[must_use]
-pub fn request_id(body: &Bytes) -> Option<RequestId> {
-    match jsonrpc::parse(body) {
-        Ok(Message::Request(request)) => Some(request.id),
-        _ => None,
+/// The requests in a body. Each of them wants exactly one answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requests {
+    /// Notifications and responses alone.
+    None,
+    One(RequestId),
+    Batch(Vec<RequestId>),
+    /// It cannot be said what is in it.
+    Unknown,
+}
+
+impl Requests {
+    #[must_use]
+    pub fn of(body: &[u8]) -> Self {
+        match jsonrpc::parse(body) {
+            Ok(Message::Request(request)) => Self::One(request.id),
+            Ok(Message::Notification(_) | Message::Response(_)) => Self::None,
+            Err(ParseError::Batch) => Self::of_batch(body),
+            Err(_) => Self::Unknown,
+        }
+    }
+
+    fn of_batch(body: &[u8]) -> Self {
+        let Ok(members) = jsonrpc::parse_batch(body) else {
+            return Self::Unknown;
+        };
+        let mut ids = Vec::new();
+        for member in members {
+            match member {
+                Ok(Message::Request(request)) => ids.push(request.id),
+                Ok(Message::Notification(_) | Message::Response(_)) => {}
+                // Answered without being done, whatever it was meant to be.
+                Err(_) => ids.push(RequestId::Null),
+            }
+        }
+        if ids.is_empty() {
+            Self::None
+        } else {
+            Self::Batch(ids)
+        }
+    }
+
+    /// Those without an answer yet.
+    #[must_use]
+    pub fn ids(&self) -> &[RequestId] {
+        match self {
+            Self::None | Self::Unknown => &[],
+            Self::One(id) => std::slice::from_ref(id),
+            Self::Batch(ids) => ids,
+        }
+    }
+
+    /// One of them has its answer.
+    pub fn answered(&mut self, id: &RequestId) {
+        match self {
+            Self::One(open) if open == id => *self = Self::None,
+            Self::Batch(open) => {
+                if let Some(at) = open.iter().position(|open| open == id) {
+                    open.swap_remove(at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The body that answers all of them with this error. `None`: there is none that is known.
+    #[must_use]
+    pub fn errors(&self, error: &RpcError) -> Option<Bytes> {
+        let write = |id| Bytes::from(jsonrpc::write_error(id, error));
+        match self {
+            Self::None | Self::Unknown => None,
+            Self::One(id) => Some(write(id)),
+            Self::Batch(ids) => {
+                let errors: Vec<Bytes> = ids.iter().map(write).collect();
+                Some(array(&errors))
+            }
+        }
     }
 }

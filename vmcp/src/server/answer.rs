@@ -13,7 +13,8 @@ use vmcp_core::mcp::error::code;
 use super::body::Reply;
 use super::endpoint::Refused;
 use super::facts::Wanted;
-use super::passing::{self, Passing};
+use super::owed::Owed;
+use super::passing;
 use super::phase_io::ServingGuard;
 use super::relay;
 use crate::gateway::message::{Answer, Messages};
@@ -58,19 +59,18 @@ pub(super) fn write(answer: Answer, wanted: Wanted, guard: ServingGuard) -> Resp
     }
 }
 
-/// The answer of another replica, as it came.
+/// The answer of another replica, as it came. A stream of events that breaks off is mended with
+/// what the client is still `owed`.
 pub(super) fn relayed(
     response: Response<PeerBody>,
-    request: &Passing<'_>,
+    owed: impl FnOnce() -> Owed,
     guard: ServingGuard,
 ) -> Response<Reply> {
     let (mut head, body) = response.into_parts();
     passing::strip(&mut head.headers);
     let events = head.headers.get(CONTENT_TYPE);
     let events = events.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-    let mend = passing::request_id_of(request)
-        .filter(|_| events)
-        .map(|id| jsonrpc::write_error(&id, &passing::replica_lost(request.facts)).into());
+    let mend = events.then(owed).filter(|owed| !owed.is_nothing());
     Response::from_parts(head, Reply::relayed(body, mend, guard))
 }
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use vmcp_core::limits;
 
+use super::owed::Owed;
 use super::phase_io::ServingGuard;
 use super::relayed::Relayed;
 use crate::gateway::message::{EventKind, Messages, ServerEvent};
@@ -122,8 +123,8 @@ impl Reply {
     }
 
     /// Another replica's answer as it comes. With `mend`, a stream of events that breaks off ends
-    /// with that message.
-    pub(super) fn relayed(body: PeerBody, mend: Option<Bytes>, serving: ServingGuard) -> Self {
+    /// with what is owed.
+    pub(super) fn relayed(body: PeerBody, mend: Option<Owed>, serving: ServingGuard) -> Self {
         Self {
             kind: Kind::Relayed(Box::new(Relayed::new(body, mend))),
             _serving: serving,

@@ -147,7 +147,9 @@ impl Connection {
         // Holds the session here until the answer is made.
         let _held = match self.relay.place(&passing, self.hop).await {
             Placement::Here(held) => held,
-            Placement::Served(response) => return relayed(*response, &passing, guard),
+            Placement::Served(response) => {
+                return relayed(*response, || self.relay.owed(&passing), guard);
+            }
             Placement::Moved(pod) => return moved(&pod, guard),
             Placement::Lost(answer) => return write(answer, wanted, guard),
         };

@@ -15,6 +15,7 @@ mod edge;
 mod endpoint;
 mod facts;
 mod handover;
+mod owed;
 mod passing;
 mod peer_edge;
 mod phase_io;

@@ -1,23 +1,17 @@
 //! One request as it crosses from replica to replica.
 //!
-//! Owns what of it is passed on (all of it but the headers of its connection) and what its client is
-//! told when the replica that served it went away. Never sends anything.
+//! Owns what of it is passed on: all of it but the headers of its connection. Never sends anything.
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::Request;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request::Parts;
-use hyper::{Method, Request};
 
-use vmcp_core::jsonrpc::{RequestId, RpcError};
-use vmcp_core::limits;
-use vmcp_core::mcp::error::code;
-
-use crate::gateway::message::{Answer, Facts};
-use crate::gateway::place::request_id;
+use crate::gateway::message::Facts;
 
 /// Headers that belong to one connection.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -68,45 +62,4 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
-}
-
-/// Sending it twice would do it twice. Streams, ends of sessions, answers and cancellations may be
-/// sent again.
-pub(super) fn is_once(request: &Passing<'_>) -> bool {
-    request.head.method == Method::POST && request_id(request.body).is_some()
-}
-
-/// The one answer to a request whose replica went away.
-pub(super) fn lost(request: &Passing<'_>) -> Answer {
-    match request_id(request.body) {
-        Some(id) => Answer::error(200, &id, &replica_lost(request.facts)),
-        None => Answer::Empty { status: 503 },
-    }
-}
-
-/// The answer to a request whose session is between two replicas. It was not served.
-pub(super) fn moving(request: &Passing<'_>) -> Answer {
-    let Some(id) = request_id(request.body) else {
-        return Answer::Empty { status: 503 };
-    };
-    let wait = u64::try_from(limits::PEER_ASK.as_millis()).unwrap_or(u64::MAX);
-    let data = serde_json::json!({"reason": "SessionMoving", "retryAfterMs": wait});
-    let message = "the session is on its way to another replica";
-    let error = RpcError::new(code::LEGACY_UNAVAILABLE, message).with_data(&data);
-    Answer::error(200, &id, &error)
-}
-
-/// The request that an event stream must end with an answer to.
-pub(super) fn request_id_of(request: &Passing<'_>) -> Option<RequestId> {
-    request_id(request.body)
-}
-
-/// What a client is told when the replica that served it went away.
-pub(super) fn replica_lost(facts: &Facts<'_>) -> RpcError {
-    let code = match facts.session {
-        Some(_) => code::LEGACY_UNAVAILABLE,
-        None => code::MODERN_PARKED_LOST,
-    };
-    let data = serde_json::json!({"reason": "ReplicaLost"});
-    RpcError::new(code, "the replica that served this request went away").with_data(&data)
 }

@@ -21,7 +21,8 @@ use vmcp_core::limits;
 use vmcp_core::session::{Owner, successor};
 
 use super::handover::{self, Taken};
-use super::passing::{Passing, is_once, lost, moving, pass_on};
+use super::owed::{Owed, is_once, moving};
+use super::passing::{Passing, pass_on};
 use super::phase_io::Serving;
 use crate::gateway::Gateway;
 use crate::gateway::live::Live;
@@ -244,7 +245,7 @@ impl Relay {
                 },
                 Err(SendError::Broken) if is_once(request) => {
                     peers.meter().lost.fetch_add(1, Ordering::Relaxed);
-                    return Placement::Lost(lost(request));
+                    return Placement::Lost(self.owed(request).answer());
                 }
                 Err(error) => {
                     tracing::debug!(%pod, %error, "session is not served there");
@@ -311,10 +312,15 @@ impl Relay {
             }
             Err(SendError::Broken) => {
                 peers.meter().lost.fetch_add(1, Ordering::Relaxed);
-                Placement::Lost(lost(request))
+                Placement::Lost(self.owed(request).answer())
             }
             Err(SendError::Unreachable | SendError::Restarted) => here,
         }
+    }
+
+    /// What the client is owed, should the replica that serves this go away.
+    pub(super) fn owed(&self, request: &Passing<'_>) -> Owed {
+        Owed::of(request, &self.gateway.snapshots().current.load().name)
     }
 
     /// Where a session is, once it is not on its way any more.

@@ -1,8 +1,8 @@
 //! A body that comes from another replica.
 //!
 //! Owns what a client sees when that replica dies in the middle: a stream of events that was to
-//! end with the answer to a request ends with one error instead, after the last whole event. For
-//! that, half an event is held back until its end is there. Everything else passes as it comes.
+//! bring answers ends with an error for each that is missing, after the last whole event. For that,
+//! half an event is held back until its end is there. Everything else passes as it comes.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,8 +12,7 @@ use hyper::body::{Body as _, Frame, SizeHint};
 
 use vmcp_core::limits;
 
-use super::body::frame;
-use crate::gateway::message::ServerEvent;
+use super::owed::Owed;
 use crate::peer::PeerBody;
 
 /// The end of an event.
@@ -23,14 +22,14 @@ const BLANK_LINE: &[u8] = b"\n\n";
 pub(super) struct Relayed {
     /// `None` after a break that was mended.
     body: Option<PeerBody>,
-    /// The message that ends a stream which broke off.
-    mend: Option<Bytes>,
+    /// What a stream which broke off ends with.
+    mend: Option<Owed>,
     /// Half an event.
     held: BytesMut,
 }
 
 impl Relayed {
-    pub(super) fn new(body: PeerBody, mend: Option<Bytes>) -> Self {
+    pub(super) fn new(body: PeerBody, mend: Option<Owed>) -> Self {
         Self {
             body: Some(body),
             mend,
@@ -48,7 +47,7 @@ impl Relayed {
             };
             let frame = match ready!(Pin::new(body).poll_frame(cx)) {
                 None => return Poll::Ready(self.rest().map(Ok)),
-                Some(Err(error)) => return Poll::Ready(Some(self.broken(error))),
+                Some(Err(error)) => return Poll::Ready(self.broken(error)),
                 Some(Ok(frame)) => frame,
             };
             if self.mend.is_none() {
@@ -58,6 +57,9 @@ impl Relayed {
                 continue;
             };
             if let Some(whole) = self.whole(data) {
+                if let Some(owed) = &mut self.mend {
+                    owed.pass(&whole);
+                }
                 return Poll::Ready(Some(Ok(Frame::data(whole))));
             }
         }
@@ -99,12 +101,13 @@ impl Relayed {
         (!rest.is_empty()).then(|| Frame::data(rest))
     }
 
-    fn broken(&mut self, error: hyper::Error) -> Result<Frame<Bytes>, hyper::Error> {
+    fn broken(&mut self, error: hyper::Error) -> Option<Result<Frame<Bytes>, hyper::Error>> {
         self.body = None;
         self.held.clear();
-        match self.mend.take() {
-            Some(message) => Ok(Frame::data(frame(&ServerEvent::from(message)))),
-            None => Err(error),
-        }
+        let Some(owed) = self.mend.take() else {
+            return Some(Err(error));
+        };
+        let events = owed.events();
+        (!events.is_empty()).then(|| Ok(Frame::data(events)))
     }
 }
