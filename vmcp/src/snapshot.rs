@@ -116,6 +116,8 @@ pub struct ListPages {
     pub modern: Arc<[Bytes]>,
     /// Cursor of the page at the same index + 1.
     pub cursors: Arc<[Box<str>]>,
+    /// Exposed names in order, for cursors of other lists than this.
+    pub order: Arc<[Arc<str>]>,
 }
 
 /// What can be listed, and where each entry leads.

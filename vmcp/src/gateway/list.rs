@@ -45,7 +45,7 @@ impl Gateway {
             None => Some(0),
             Some(raw) => serde_json::from_str::<String>(raw)
                 .ok()
-                .and_then(|cursor| locate(&list.cursors, &cursor).ok()),
+                .and_then(|cursor| locate(&list.cursors, &list.order, &cursor).ok()),
         };
         let page = at
             .and_then(|at| pages.get(at))

@@ -126,6 +126,7 @@ fn pages(kind: Kind, entries: &[Exposed], style: &PageStyle) -> ListPages {
         legacy: shared(pages.legacy),
         modern: shared(pages.modern),
         cursors: pages.cursors.into(),
+        order: pages.order.into(),
     }
 }
 

@@ -80,11 +80,11 @@ fn requests(map: &str) -> Result<Vec<InputRequest<'_>>, InputError> {
     }
     let mut found = Vec::<InputRequest<'_>>::with_capacity(members.len());
     for (key, request) in members {
-        let key = string(key).ok_or(InputError::Requests)?;
+        let key = raw::string(key).ok_or(InputError::Requests)?;
         if found.iter().any(|earlier| earlier.key == key) {
             return Err(InputError::Twice);
         }
-        let method = raw::top_level(request, "method").and_then(string);
+        let method = raw::top_level(request, "method").and_then(raw::string);
         let params = raw::top_level(request, "params").filter(|raw| *raw != "null");
         if params.is_some_and(|raw| !raw.starts_with('{')) {
             return Err(InputError::Requests);
@@ -122,13 +122,4 @@ pub fn write_input_required<'a>(
     out.push_str(&quote(state));
     out.push('}');
     out
-}
-
-fn string(raw: &str) -> Option<Cow<'_, str>> {
-    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(inner))
-    }
 }

@@ -1,7 +1,7 @@
 //! Where a list page ends.
 //!
-//! A cursor is a keyset over the exposed order: the last name that the client has, and the place of
-//! the next one in case that name is gone by then. It means the same on every replica.
+//! A cursor is a keyset over the exposed order: the last name that the client has, and how many came
+//! before the next one. It means the same on every replica.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -23,7 +23,7 @@ pub use entry::{Catalog, Entries, Entry, Freshness};
 pub use hash::{CatalogHash, KindHashes};
 pub(crate) use merge::scheme;
 pub use merge::{Exposed, Member, Merged, UriClaims, merge};
-pub use pages::{Gap, PageStyle, Pages, Partial, list_page, locate};
+pub use pages::{Gap, PageStyle, Pages, Partial, locate};
 pub use published::{CatalogPolicy, published};
 pub use rules::{Glob, ToolOverride, ToolRules};
 

@@ -1,5 +1,7 @@
 //! Results of the list methods, serialised once and served many times.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::{CacheScope, Cursor, CursorError, Exposed, Kind};
@@ -46,6 +48,9 @@ pub struct Pages {
     pub modern: Vec<Vec<u8>>,
     /// The cursor that page `i` ends with leads to page `i + 1`.
     pub cursors: Vec<Box<str>>,
+    /// Exposed names in order, for cursors that none of these pages ends with; empty where there is
+    /// one page.
+    pub order: Vec<Arc<str>>,
 }
 
 impl Pages {
@@ -56,6 +61,7 @@ impl Pages {
             legacy: Vec::new(),
             modern: Vec::new(),
             cursors: Vec::new(),
+            order: Vec::new(),
         };
         let mut start = 0;
         loop {
@@ -68,62 +74,40 @@ impl Pages {
             pages.modern.push(modern);
             match next {
                 Some(cursor) => pages.cursors.push(cursor.into()),
-                None => return pages,
+                None => break,
             }
             start = end;
         }
+        if !pages.cursors.is_empty() {
+            let names = entries.iter().map(|entry| Arc::clone(&entry.exposed));
+            pages.order = names.collect();
+        }
+        pages
     }
 }
 
-/// The page that a cursor leads to, given the cursors between the pages of today. A cursor of an
-/// earlier list, or of another replica, leads to the page of its place: entries may come twice,
-/// none is left out for it.
+/// The page that a cursor leads to, given the pages of today. The cursor of an earlier list, or of
+/// another replica, leads to the page with what comes after the last name that the client has. Where
+/// that name is gone nobody can say what came after it, and the list begins anew. Entries may come
+/// twice; none that keeps its place among the others is left out.
 ///
 /// # Errors
 /// When it is no cursor of ours.
-pub fn locate(cursors: &[Box<str>], cursor: &str) -> Result<usize, CursorError> {
+pub fn locate(
+    cursors: &[Box<str>],
+    order: &[Arc<str>],
+    cursor: &str,
+) -> Result<usize, CursorError> {
     let wanted = Cursor::decode(cursor)?;
     if let Some(at) = cursors.iter().position(|known| **known == *cursor) {
         return Ok(at + 1);
     }
-    let known: Vec<Cursor> = cursors
-        .iter()
-        .filter_map(|text| Cursor::decode(text).ok())
-        .collect();
-    if let Some(at) = known.iter().position(|known| known.last == wanted.last) {
-        return Ok(at + 1);
-    }
-    Ok(known
-        .iter()
-        .take_while(|known| known.place <= wanted.place)
-        .count())
-}
-
-/// One page of a list that is not kept serialised, from a cursor on.
-///
-/// # Errors
-/// When it is no cursor of ours.
-pub fn list_page(
-    kind: Kind,
-    entries: &[Exposed],
-    era: Era,
-    cursor: Option<&str>,
-    style: &PageStyle,
-) -> Result<Vec<u8>, CursorError> {
-    let start = match cursor.map(Cursor::decode).transpose()? {
-        None => 0,
-        Some(cursor) => {
-            let place = usize::try_from(cursor.place)
-                .unwrap_or(usize::MAX)
-                .min(entries.len());
-            let known = entries.iter().position(|e| *e.exposed == *cursor.last);
-            known.map_or(place, |at| at + 1)
-        }
+    let Some(at) = order.iter().position(|name| **name == *wanted.last) else {
+        return Ok(0);
     };
-    let end = page_end(entries, start);
-    let next = next_cursor(entries, end);
-    let page = &entries[start..end];
-    Ok(Extra::new(kind, style).render(page, era, next.as_deref()))
+    let next = u64::try_from(at + 1).unwrap_or(u64::MAX);
+    let ends = cursors.iter().filter_map(|text| Cursor::decode(text).ok());
+    Ok(ends.take_while(|end| end.place <= next).count())
 }
 
 /// At least one entry, however long.

@@ -25,7 +25,7 @@ proptest! {
         if let Ok(cursor) = Cursor::decode(&text) {
             prop_assert_eq!(cursor.encode(), &*text);
         }
-        let _ = locate(&[Cursor { place: 3, last: "c".to_owned() }.encode().into()], &text);
+        let _ = locate(&[Cursor { place: 3, last: "c".to_owned() }.encode().into()], &[], &text);
     }
 }
 
