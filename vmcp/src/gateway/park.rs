@@ -24,7 +24,7 @@ use super::seal::{Purpose, SealError, Sealer};
 use super::session::unix_now;
 
 /// A state that is longer was not minted here: base64 of sealed claims.
-const MAX_STATE_LEN: usize = 2 * limits::STATE_CLAIMS;
+pub(super) const MAX_STATE_LEN: usize = 2 * limits::STATE_CLAIMS;
 
 /// A question that waits for its answer.
 #[derive(Debug)]

@@ -20,6 +20,7 @@ use super::batch::array;
 use super::live::Live;
 use super::message::Facts;
 use super::outbox::HandedStreams;
+use super::park::MAX_STATE_LEN;
 use super::port::HandedUpstream;
 use super::seal::Purpose;
 use super::session::{Departing, Hold, unix_now};
@@ -188,6 +189,9 @@ impl Gateway {
         };
         let params: StateParams<'_> = serde_json::from_str(request.params?.get()).ok()?;
         let state: std::borrow::Cow<'_, str> = serde_json::from_str(params.state?.get()).ok()?;
+        if state.len() > MAX_STATE_LEN {
+            return None;
+        }
         let plain = self.sealer().open(Purpose::State, &state)?;
         OwnedState::owner_of(&plain)
     }

@@ -53,6 +53,10 @@ pub(super) fn write(answer: Answer, wanted: Wanted, guard: ServingGuard) -> Resp
             }
             response
         }
+        // An answer has the form that was asked for; a refusal has one.
+        Answer::Error { status: 200, body } if wanted == Wanted::Events => {
+            events(Box::pin(stream::iter([body.into()])), guard)
+        }
         Answer::Error { status, body } => json(status_code(status), body, guard),
         Answer::Empty { status } => empty(status_code(status), guard),
         Answer::Events(messages) => events(messages, guard),
@@ -119,9 +123,14 @@ fn json(status: StatusCode, body: Bytes, guard: ServingGuard) -> Response<Reply>
 /// A refusal of the edge, as JSON-RPC so that every client can show the text.
 pub(super) fn refuse(status: StatusCode, text: &str, guard: ServingGuard) -> Response<Reply> {
     let error = RpcError::new(code::INVALID_REQUEST, text);
-    json(
-        status,
-        jsonrpc::write_error(&RequestId::Null, &error).into(),
-        guard,
-    )
+    refuse_with(status, &error, guard)
+}
+
+pub(super) fn refuse_with(
+    status: StatusCode,
+    error: &RpcError,
+    guard: ServingGuard,
+) -> Response<Reply> {
+    let body = jsonrpc::write_error(&RequestId::Null, error);
+    json(status, body.into(), guard)
 }

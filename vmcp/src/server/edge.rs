@@ -15,7 +15,7 @@ use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tracing::debug;
 
-use super::answer::{empty, moved, not_allowed, refuse, relayed, write};
+use super::answer::{empty, moved, not_allowed, refuse, refuse_with, relayed, write};
 use super::body::{self, BodyError, Reply};
 use super::cors;
 use super::endpoint::Endpoint;
@@ -126,6 +126,9 @@ impl Connection {
             let answer = response.headers_mut();
             cors::preflight(&head.headers, endpoint.methods(), answer);
             return response;
+        }
+        if let Some(error) = facts::repeated(&head.headers) {
+            return refuse_with(StatusCode::BAD_REQUEST, &error, guard);
         }
         let wanted = Wanted::of(&head.headers);
         let facts = facts::facts(&head.headers, &head.uri, &endpoint, wanted);

@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use hyper::Uri;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName};
 
-use vmcp_core::mcp::header;
+use vmcp_core::jsonrpc::RpcError;
+use vmcp_core::mcp::error::code;
+use vmcp_core::mcp::{Era, ProtocolVersion, header};
 
 use super::endpoint::Endpoint;
 use crate::gateway::message::{Accepts, EndpointPath, Facts};
@@ -47,6 +49,15 @@ impl Wanted {
         }
     }
 }
+
+/// Headers that say one thing.
+const SINGLE: [&str; 5] = [
+    header::MCP_SESSION_ID,
+    header::MCP_PROTOCOL_VERSION,
+    header::MCP_METHOD,
+    header::MCP_NAME,
+    header::LAST_EVENT_ID,
+];
 
 pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
@@ -88,7 +99,7 @@ pub(super) fn facts<'a>(
                 continue;
             }
         };
-        // Of a header that comes twice the first counts.
+        // One that comes twice is refused.
         if place.is_none() {
             *place = value.to_str().ok().map(Cow::Borrowed);
         }
@@ -99,6 +110,27 @@ pub(super) fn facts<'a>(
         Endpoint::Messages => facts.session = session_in(uri),
     }
     facts
+}
+
+/// What is wrong with headers of which one decides and several are there: another reader may have
+/// gone by another of them.
+pub(super) fn repeated(headers: &HeaderMap) -> Option<RpcError> {
+    if headers.len() == headers.keys_len() {
+        return None;
+    }
+    let twice = |name: &&&str| headers.get_all(**name).iter().nth(1).is_some();
+    let name = SINGLE.iter().find(twice)?;
+    let modern = headers
+        .get_all(header::MCP_PROTOCOL_VERSION)
+        .iter()
+        .filter_map(|value| ProtocolVersion::parse(value.to_str().ok()?))
+        .any(|version| version.era() == Era::Modern);
+    let code = if modern {
+        code::HEADER_MISMATCH
+    } else {
+        code::INVALID_REQUEST
+    };
+    Some(RpcError::new(code, format!("header {name} stands twice")))
 }
 
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
