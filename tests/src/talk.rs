@@ -74,6 +74,10 @@ impl Client {
         }
     }
 
+    pub fn session(&self) -> &str {
+        &self.session
+    }
+
     /// POSTs these very bytes.
     ///
     /// # Errors

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use vmcp::gateway::port::{
-    BackendPort, ServerRequest, UpstreamError, UpstreamEvent, UpstreamEvents, UpstreamRequest,
+    BackendPort, EVENT_BUFFER, ServerRequest, UpstreamError, UpstreamEvent, UpstreamEvents,
+    UpstreamRequest,
 };
 use vmcp_core::jsonrpc::RpcError;
 use vmcp_tests::backend::{Backend, Behaviour, Era, Over, Question, Script, Tool};
@@ -209,6 +210,72 @@ async fn a_question_that_is_taken_back_is_withdrawn() -> Result<()> {
         matches!(last, Some(Ok(UpstreamEvent::Response(Ok(_))))),
         "{last:?}"
     );
+    Ok(())
+}
+
+/// What a backend takes back of somebody else's questions never reaches the client, which would
+/// take it for one of its own.
+#[tokio::test]
+async fn a_backend_takes_back_no_question_but_its_own() -> Result<()> {
+    let strange =
+        r#"{"jsonrpc":"2.0","method":"notifications\/cancelled","params":{"requestId":"vmcp-3"}}"#;
+    let message = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#;
+    let tool = Tool::new("talk", Behaviour::Echo)
+        .with_notification(strange)
+        .with_notification(message);
+    let script = Script::legacy()
+        .with_tools(vec![tool])
+        .with_reply(vmcp_tests::backend::ReplyFormat::Sse);
+    let backend = Backend::start(script).await?;
+    let caller = Caller::new(&backend).await;
+
+    let request = able(&caller, &Ask::tool("talk", "{}"));
+    let mut events = caller.upstream.send(request).await?;
+
+    let first = events.recv().await;
+    ensure!(
+        matches!(&first, Some(Ok(UpstreamEvent::Notification(raw))) if **raw == *message),
+        "{first:?}"
+    );
+    let last = events.recv().await;
+    ensure!(
+        matches!(last, Some(Ok(UpstreamEvent::Response(Ok(_))))),
+        "{last:?}"
+    );
+    Ok(())
+}
+
+/// A backend that talks while its client thinks loses what it says, not the call.
+#[tokio::test]
+async fn a_call_that_waits_outlives_what_its_backend_says_meanwhile() -> Result<()> {
+    let second = Duration::from_secs(1);
+    let script = asking(Era::LegacyStateful, Over::Call, "roots/list").with_get_stream();
+    let backend = Backend::start(script).await?;
+    let caller = Caller::new(&backend).await;
+    let request = able(&caller, &Ask::tool("ask", "{}").within(second));
+    let message = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#;
+
+    let mut events = caller.upstream.send(request).await?;
+    let mut asked = question(&mut events).await?;
+    let call = backend.requests("tools/call");
+    let session = call[0].session.clone().context("no session")?;
+    for _ in 0..4 * EVENT_BUFFER {
+        backend.say(&session, message);
+    }
+    // What is measured is that nothing happens for longer than the call may take, unread.
+    let quiet = tokio::time::timeout(second * 3 / 2, asked.answer.withdrawn()).await;
+    ensure!(quiet.is_err(), "the call is over");
+    asked.answer.answer(Ok("{}".into()));
+
+    let mut said = 0;
+    loop {
+        match events.recv().await {
+            Some(Ok(UpstreamEvent::Notification(_))) => said += 1,
+            Some(Ok(UpstreamEvent::Response(Ok(_)))) => break,
+            other => bail!("{other:?}"),
+        }
+    }
+    ensure!(said > 0, "nothing was said: the test shows nothing");
     Ok(())
 }
 

@@ -1,9 +1,12 @@
 //! Legacy clients: the gateway asks on the stream of the call.
 
-use anyhow::{Result, ensure};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use vmcp_tests::backend::Backend;
+use vmcp_tests::backend::{Backend, Behaviour, Script, Tool};
 use vmcp_tests::eventually::eventually;
+use vmcp_tests::http;
 use vmcp_tests::stack::SOON;
 
 use crate::kit::{ANSWERS, KINDS, able, asking, gateway, got, legacy_client, needing, received};
@@ -229,4 +232,86 @@ async fn a_round_that_cannot_be_made_is_an_exact_error() -> Result<()> {
         "{end}"
     );
     Ok(())
+}
+
+/// R3: what a modern backend finds missing is an error of the call; HTTP 400 would look to a legacy
+/// client as if its session were lost.
+#[tokio::test]
+async fn a_capability_that_a_modern_backend_misses_is_an_error_of_the_call() -> Result<()> {
+    let data = r#"{"requiredCapabilities":{"sampling":{}}}"#;
+    let tool = Tool::new("needs", Behaviour::RpcErrorWith(-32_021, data.to_owned()));
+    let backend = Backend::start(Script::modern().with_tools(vec![tool])).await?;
+    let local = gateway(&backend).await?;
+    let client = legacy_client(&local, &json!({})).await?;
+
+    let params = json!({ "name": "s_needs", "arguments": {} });
+    let body = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params });
+    let answer = client.post(body.to_string()).await?;
+
+    ensure!(answer.status == 200, "{}", answer.status);
+    let error = &answer.json()?["error"];
+    ensure!(error["code"] == -32_021, "{error}");
+    ensure!(
+        error["data"] == serde_json::from_str::<Value>(data)?,
+        "{error}"
+    );
+    Ok(())
+}
+
+/// A question outside calls follows the rules of one during a call: it is refused in a mode that the
+/// client does not have, and taken back where its backend does so.
+#[tokio::test]
+async fn a_question_outside_calls_is_checked_and_can_be_taken_back() -> Result<()> {
+    let tool = Tool::new("echo", Behaviour::Echo);
+    let script = Script::legacy().with_get_stream().with_tools(vec![tool]);
+    let backend = Backend::start(script).await?;
+    let local = gateway(&backend).await?;
+    let client = legacy_client(&local, &json!({ "elicitation": {} })).await?;
+    let stream = http::listen(local.gateway.listen, client.session()).await?;
+    client.begin(1, "echo").await?.next().await?;
+    let calls = backend.requests("tools/call");
+    let session = calls[0].session.clone().context("no session")?;
+    let ask = |id: &str, params: &str| {
+        let ask = format!(
+            r#"{{"jsonrpc":"2.0","id":"{id}","method":"elicitation/create","params":{params}}}"#
+        );
+        backend.say(&session, &ask);
+    };
+
+    // Refused where nobody listens yet.
+    let asked = AtomicUsize::new(0);
+    eventually("the client is asked", SOON, || async {
+        let number = asked.fetch_add(1, Ordering::Relaxed);
+        ask(&format!("q-{number}"), r#"{"message":"?"}"#);
+        let seen = stream.seen();
+        ensure!(seen.contains("elicitation/create"), "{seen}");
+        Ok(())
+    })
+    .await?;
+    for number in 0..asked.into_inner() {
+        let back = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled",
+            "params": { "requestId": format!("q-{number}") } });
+        backend.say(&session, &back.to_string());
+    }
+    eventually("the client is told", SOON, || async {
+        let seen = stream.seen();
+        ensure!(seen.contains("notifications/cancelled"), "{seen}");
+        ensure!(seen.contains(r#""requestId":"vmcp-1""#), "{seen}");
+        Ok(())
+    })
+    .await?;
+
+    ask(
+        "u",
+        r#"{"mode":"url","url":"https://example.com/","message":"open"}"#,
+    );
+    eventually("the backend is refused", SOON, || async {
+        let posts = backend.requests("POST");
+        let mut answers = posts.iter().map(|post| post.json());
+        let refused = answers.find(|answer| answer["id"] == "u");
+        let refused = refused.context("no answer")?;
+        ensure!(refused["error"]["code"] == -32_602, "{refused}");
+        Ok(())
+    })
+    .await
 }

@@ -87,7 +87,12 @@ pub(super) enum Broken {
 impl Broken {
     /// The backend may still be at work on it.
     pub(super) fn leaves_it_running(&self) -> bool {
-        matches!(self, Self::Gone | Self::Wire(WireError::Timeout(_)))
+        matches!(
+            self,
+            Self::Gone
+                | Self::Wire(WireError::Timeout(_))
+                | Self::Failed(UpstreamError::Timeout(_))
+        )
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use vmcp_core::jsonrpc::{self, Message, RequestId, raw};
+use vmcp_core::jsonrpc::{self, Message, RequestId};
 use vmcp_core::mcp::{method, progress};
 
 use super::call::{Broken, Call};
@@ -23,7 +23,7 @@ use super::resume::Resuming;
 use super::side::{SIDE_MESSAGE_WITHIN, Side};
 use super::site::Site;
 use super::wire::{WireError, within};
-use crate::gateway::port::{ServerRequest, UpstreamError, UpstreamEvent};
+use crate::gateway::port::{EVENT_BUFFER, ServerRequest, UpstreamError, UpstreamEvent};
 
 /// What sending led to.
 #[derive(Debug)]
@@ -110,15 +110,18 @@ impl Call {
             | method::NOTIFICATION_PROMPTS_LIST_CHANGED
             | method::NOTIFICATION_RESOURCES_LIST_CHANGED => self.announcements.hear(),
             method::NOTIFICATION_PROGRESS => {
-                if let Some(told) = self.own_progress(&notification) {
+                let room = self.has_room();
+                if let Some(told) = self.own_progress(&notification).filter(|_| room) {
                     self.emit(UpstreamEvent::Notification(told)).await?;
                 }
             }
-            method::NOTIFICATION_CANCELLED if self.withdraws(&notification) => {}
-            _ => {
+            // It is about ids of this backend's, which mean another question to the client, or none.
+            method::NOTIFICATION_CANCELLED => self.withdraw(&notification),
+            _ if self.has_room() => {
                 let event = UpstreamEvent::Notification(Arc::clone(&notification));
                 self.emit(event).await?;
             }
+            _ => tracing::debug!(backend = %self.slot.id, "dropped while its client is asked"),
         }
         Ok(())
     }
@@ -132,14 +135,18 @@ impl Call {
         progress::given_back(notification, theirs).map(Into::into)
     }
 
-    /// Does the backend take back what it asked?
-    fn withdraws(&mut self, notification: &str) -> bool {
-        let withdrawn = raw::top_level(notification, "params")
-            .and_then(|params| raw::top_level(params, "requestId"))
-            .and_then(RequestId::from_raw)
-            .is_some_and(|id| self.questions.withdraw(&id));
-        self.resume();
-        withdrawn
+    /// The backend takes back what it asked.
+    fn withdraw(&mut self, notification: &str) {
+        if let Some(id) = message::withdrawn(notification) {
+            self.questions.withdraw(&id);
+            self.resume();
+        }
+    }
+
+    /// While the client is asked nobody may read. What is said then is worth less than the call,
+    /// which must not wait with it, and leaves room for more questions.
+    fn has_room(&self) -> bool {
+        self.questions.is_empty() || self.listener.room() > EVENT_BUFFER / 2
     }
 
     /// A question to the client. The place is given back while a person thinks.
@@ -201,11 +208,12 @@ impl Call {
     }
 
     pub(super) async fn emit(&mut self, event: UpstreamEvent) -> Result<(), Broken> {
-        match within(self.clock.deadline(), self.listener.tell(Ok(event))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Broken::Gone),
-            // The client does not read: the call is over, and the backend is not to blame.
-            Err(_) => Err(Broken::Failed(UpstreamError::Timeout(self.allowed))),
+        tokio::select! {
+            biased;
+            sent = self.listener.tell(Ok(event)) => sent.map_err(|_| Broken::Gone),
+            // The client does not read: the call is over, and the backend is not to blame. Never
+            // while the clock stands.
+            () = self.clock.over() => Err(Broken::Failed(UpstreamError::Timeout(self.allowed))),
         }
     }
 }

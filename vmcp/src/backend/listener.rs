@@ -49,6 +49,15 @@ impl Listener {
         }
     }
 
+    /// So much can be said without a wait.
+    pub(super) fn room(&self) -> usize {
+        match self {
+            Self::Waits(_) => EVENT_BUFFER,
+            Self::Hears(events) => events.capacity(),
+            Self::Served => 0,
+        }
+    }
+
     fn begin(&mut self, event: Event) -> Result<(), Gone> {
         let Self::Waits(first) = std::mem::replace(self, Self::Served) else {
             return Err(Gone);

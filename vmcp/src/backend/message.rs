@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use vmcp_core::jsonrpc::{self, Message, Notification, ParseError, RequestId, Response, RpcError};
+use vmcp_core::jsonrpc::{
+    self, Message, Notification, ParseError, RequestId, Response, RpcError, raw,
+};
 use vmcp_core::mcp::error::code;
 use vmcp_core::mcp::method;
 
@@ -144,6 +146,21 @@ pub fn changes_a_list(notification: &str) -> bool {
         ),
         _ => false,
     }
+}
+
+/// Does this notification take something back?
+pub(super) fn is_cancellation(notification: &str) -> bool {
+    match jsonrpc::parse(notification.as_bytes()) {
+        Ok(Message::Notification(parsed)) => parsed.method == method::NOTIFICATION_CANCELLED,
+        _ => false,
+    }
+}
+
+/// What the backend takes back of its questions, where this notification says so.
+pub(super) fn withdrawn(notification: &str) -> Option<RequestId> {
+    raw::top_level(notification, "params")
+        .and_then(|params| raw::top_level(params, "requestId"))
+        .and_then(RequestId::from_raw)
 }
 
 /// The JSON-RPC error in the body of an HTTP refusal, whatever its id: servers answer `null`,

@@ -272,7 +272,14 @@ impl Standing {
         }
     }
 
-    fn worth_telling(&self, text: Arc<str>) -> Option<UpstreamEvent> {
+    fn worth_telling(&mut self, text: Arc<str>) -> Option<UpstreamEvent> {
+        if message::is_cancellation(&text) {
+            // Of a question, or of nothing that a client knows by that id.
+            if let Some(id) = message::withdrawn(&text) {
+                self.questions.withdraw(&id);
+            }
+            return None;
+        }
         if message::changes_a_list(&text) {
             self.slot.site.news.hear();
             return None;

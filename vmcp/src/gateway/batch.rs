@@ -34,7 +34,7 @@ impl Gateway {
         if facts.session.is_none() {
             return refused(&ParseError::Batch);
         }
-        let session = match self.session(facts) {
+        let session = match self.session(facts, &RequestId::Null) {
             Ok(session) => session,
             Err(answer) => return answer,
         };

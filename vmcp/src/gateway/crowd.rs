@@ -16,10 +16,10 @@ use super::live::Live;
 /// So many leave at a time that the search for them costs each newcomer little.
 const LEAVING: usize = limits::MAX_SESSIONS / 20;
 
-/// Ids of sessions that had to leave and whose upstream state is to be ended.
+/// Sessions that had to leave and whose upstream state is to be ended.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
-    gone: Mutex<Vec<Arc<str>>>,
+    gone: Mutex<Vec<Arc<Live>>>,
     any: Notify,
 }
 
@@ -43,7 +43,7 @@ impl Crowd {
         for (_, id) in unused {
             if let Some(session) = live.remove(&id) {
                 session.end();
-                gone.push(id);
+                gone.push(session);
             }
         }
         drop(gone);
@@ -56,7 +56,7 @@ impl Crowd {
         self.any.notified().await;
     }
 
-    pub(super) fn take(&self) -> Vec<Arc<str>> {
+    pub(super) fn take(&self) -> Vec<Arc<Live>> {
         std::mem::take(&mut *self.gone.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -28,7 +29,7 @@ use super::source::Source;
 /// A question of ours that was answered, or will not be.
 pub(super) struct Asked {
     /// To be told to the client where it has not answered.
-    withdrawn: Option<RequestId>,
+    pub withdrawn: Option<RequestId>,
 }
 
 type Open = FuturesUnordered<BoxFuture<'static, Asked>>;
@@ -114,13 +115,7 @@ impl Dialogue {
     /// A question that nobody waits for any more need not be shown any longer.
     pub(super) fn withdraw(&self, id: Option<&RequestId>) {
         if let Some(id) = id {
-            let params = format!(
-                r#"{{"requestId":{},"reason":{}}}"#,
-                id.to_raw(),
-                json!("nobody waits for the answer any more")
-            );
-            let told = write_notification(method::NOTIFICATION_CANCELLED, Some(&params));
-            self.writer.send(told.into());
+            self.writer.send(withdrawal(id));
         }
     }
 
@@ -144,8 +139,18 @@ impl Dialogue {
     }
 }
 
+/// Takes a question back.
+pub(super) fn withdrawal(id: &RequestId) -> Bytes {
+    let params = format!(
+        r#"{{"requestId":{},"reason":{}}}"#,
+        id.to_raw(),
+        json!("nobody waits for the answer any more")
+    );
+    write_notification(method::NOTIFICATION_CANCELLED, Some(&params)).into()
+}
+
 /// The client's answer, while the backend wants it.
-async fn relay(mut pending: Pending, mut answer: Answerer) -> Asked {
+pub(super) async fn relay(mut pending: Pending, mut answer: Answerer) -> Asked {
     let said: Option<ClientAnswer> = tokio::select! {
         said = pending.answer() => said,
         () = answer.withdrawn() => None,

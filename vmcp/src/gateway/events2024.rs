@@ -12,7 +12,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use vmcp_core::jsonrpc::{self, Message, Request, RequestId, RpcError};
@@ -43,6 +44,8 @@ struct Line {
     work: TaskTracker,
     places: Arc<Semaphore>,
     initialized: AtomicBool,
+    /// The session is over, and the stream with it.
+    over: CancellationToken,
 }
 
 impl Gateway {
@@ -69,6 +72,7 @@ impl Gateway {
             work: TaskTracker::new(),
             places: Arc::new(Semaphore::new(limits::EVENTS_IN_FLIGHT)),
             initialized: AtomicBool::new(false),
+            over: CancellationToken::new(),
         });
         self.lines.lock().insert(id, Arc::clone(&line));
         Answer::Events(self.stream_of(&line, messages))
@@ -94,9 +98,9 @@ impl Gateway {
             self.initialize_line(&line, request);
             return Answer::Empty { status: 202 };
         }
-        let Ok(place) = Arc::clone(&line.places).try_acquire_owned() else {
-            let error = invalid_request("too many messages are being worked on");
-            return Answer::error(503, &RequestId::Null, &error);
+        let place = match line.place_for(&parsed) {
+            Ok(place) => place,
+            Err(answer) => return answer,
         };
         let (gateway, facts, body) = (Arc::clone(self), facts.to_owned(), body.clone());
         let work = Arc::clone(&line);
@@ -126,9 +130,15 @@ impl Gateway {
                 let answer = self.initialized(request, &session);
                 let messages = session.outbox.standing();
                 let standing = self.stand(&session, &EndpointPath::All, messages);
-                let line = Arc::clone(line);
-                // Ends with the session, and that with the stream.
-                tokio::spawn(async move { line.pass_on(standing).await });
+                let (line, ended) = (Arc::clone(line), session.ended.clone());
+                // The session ends with the stream, and the stream with the session: nobody would
+                // be answered on it any more.
+                tokio::spawn(async move {
+                    line.pass_on(standing).await;
+                    if ended.is_cancelled() {
+                        line.over.cancel();
+                    }
+                });
                 answer
             }
             Err(answer) => answer,
@@ -146,8 +156,12 @@ impl Gateway {
             data: place.into(),
         };
         let (stopping, work) = (self.stopping.clone(), line.work.clone());
+        let over = line.over.clone();
         let stopped = async move {
-            stopping.cancelled().await;
+            tokio::select! {
+                () = over.cancelled() => return,
+                () = stopping.cancelled() => {}
+            }
             work.close();
             work.wait().await;
         };
@@ -166,6 +180,7 @@ impl Gateway {
         if let Some(session) = self.sessions.live(&id) {
             self.sessions.delete(&session);
             self.meter.sessions(self.sessions.count());
+            session.standing.over().await;
         }
         self.port.end_session(id).await;
     }
@@ -185,6 +200,20 @@ impl Lines {
 }
 
 impl Line {
+    /// A place among those who wait, for a request. What is done at once needs none, however many
+    /// wait: they may be waiting for just that.
+    fn place_for(&self, message: &Message<'_>) -> Result<Option<OwnedSemaphorePermit>, Answer> {
+        let request = match message {
+            Message::Request(request) if request.method != method::PING => request,
+            _ => return Ok(None),
+        };
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        place.map(Some).map_err(|_| {
+            let error = invalid_request("too many messages are being worked on");
+            Answer::error(503, &request.id, &error)
+        })
+    }
+
     async fn say(&self, answer: Answer) {
         match answer {
             Answer::Json { body, .. } | Answer::Error { body, .. } => {

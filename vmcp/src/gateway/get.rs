@@ -19,7 +19,7 @@ impl Gateway {
         if let Err(answer) = self.check_path(facts) {
             return answer;
         }
-        let session = match self.session(facts) {
+        let session = match self.session(facts, &RequestId::Null) {
             Ok(session) => session,
             Err(answer) => return answer,
         };

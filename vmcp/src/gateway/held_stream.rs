@@ -6,7 +6,7 @@
 //! connection in between dies.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -16,63 +16,16 @@ use vmcp_core::backoff::{self, Jitter};
 use vmcp_core::id::{BackendName, Generation};
 use vmcp_core::jsonrpc::quote;
 use vmcp_core::limits;
-use vmcp_core::mcp::{Era, ProtocolVersion, method};
+use vmcp_core::mcp::{Era, method};
 
 use super::failure::{no_longer_there, target};
-use super::live::Live;
 use super::port::{
     BackendPort, Repeat, SessionScope, Target, UpstreamError, UpstreamEvent, UpstreamListen,
     UpstreamRequest, UpstreamStream,
 };
 use super::sink::Sink;
+use super::wish::{Ear, State, Wish};
 use crate::snapshot::SnapshotReader;
-
-/// Who listens.
-#[derive(Clone, Debug)]
-pub(super) struct Ear {
-    pub scope: SessionScope,
-    pub capabilities: Option<Arc<str>>,
-    pub info: Option<Arc<str>>,
-    pub version: ProtocolVersion,
-    pub level: Level,
-}
-
-/// The log level that a listener asked for, a raw JSON string.
-#[derive(Clone, Debug)]
-pub(super) enum Level {
-    /// With its request.
-    Asked(Option<Arc<str>>),
-    /// In its session, where it may change at any time.
-    Of(Weak<Live>),
-}
-
-impl Level {
-    fn now(&self) -> Option<Arc<str>> {
-        match self {
-            Self::Asked(level) => level.clone(),
-            Self::Of(live) => live.upgrade()?.log_level(),
-        }
-    }
-}
-
-/// What is wanted of a stream. Dropping its sender ends the stream.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Wish {
-    pub resources: BTreeSet<Arc<str>>,
-    /// Grows with each change, so that a state can say which wish it is about.
-    pub revision: u64,
-}
-
-/// How the stream is doing.
-#[derive(Clone, Debug, Default)]
-pub(super) struct State {
-    /// Of the newest wish that was tried.
-    pub revision: Option<u64>,
-    /// Why it does not stand.
-    pub failure: Option<UpstreamError>,
-    /// What is wanted and the backend did not take.
-    pub refused: BTreeSet<Arc<str>>,
-}
 
 /// A standing stream and what it needs to be opened again.
 pub(super) struct HeldStream {
@@ -192,6 +145,8 @@ impl HeldStream {
     async fn follow(&mut self, mut stream: Stood) -> End {
         loop {
             tokio::select! {
+                biased;
+                () = self.sink.closed() => return End::Unwanted,
                 event = stream.stream.events.recv() => match event {
                     Some(Ok(event)) => {
                         if !self.take(event).await {
@@ -209,7 +164,6 @@ impl HeldStream {
                         None => return End::Broken,
                     }
                 }
-                () = self.sink.closed() => return End::Unwanted,
                 changed = self.snapshots.changed.changed() => {
                     if changed.is_err() {
                         return End::Unwanted;
@@ -231,7 +185,8 @@ impl HeldStream {
     /// its end, so that nothing is lost in between; a legacy session has one stream for all.
     async fn rewish(&mut self, mut stream: Stood) -> Option<Stood> {
         if stream.era == Era::Legacy {
-            self.tell(None, BTreeSet::new());
+            let revision = self.wish.borrow().revision;
+            self.tell(revision, None, BTreeSet::new());
             return Some(stream);
         }
         match self.open().await {
@@ -248,13 +203,12 @@ impl HeldStream {
     }
 
     async fn open(&mut self) -> Result<Stood, Refusal> {
-        let resources: Vec<_> = self
-            .wish
-            .borrow_and_update()
-            .resources
-            .iter()
-            .cloned()
-            .collect();
+        // Together: what is wished for meanwhile was not tried.
+        let (resources, revision) = {
+            let wish = self.wish.borrow_and_update();
+            let resources: Vec<_> = wish.resources.iter().cloned().collect();
+            (resources, wish.revision)
+        };
         let opened = self.open_for(&resources).await;
         let failure = match &opened {
             Ok(_) | Err(Refusal::NothingWanted) => None,
@@ -265,7 +219,7 @@ impl HeldStream {
             Ok(stood) => refused.retain(|uri| !stood.stream.taken.contains(uri)),
             Err(_) => refused.clear(),
         }
-        self.tell(failure, refused);
+        self.tell(revision, failure, refused);
         opened
     }
 
@@ -321,9 +275,16 @@ impl HeldStream {
     /// Waits until another try makes sense. `false`: nobody wants it any more.
     async fn refused(&mut self, refusal: Refusal, failures: u32) -> bool {
         match refusal {
-            Refusal::NothingWanted => tokio::select! {
-                wish = self.wish.changed() => wish.is_ok(),
-                () = self.sink.closed() => false,
+            Refusal::NothingWanted => loop {
+                tokio::select! {
+                    wish = self.wish.changed() => return wish.is_ok(),
+                    () = self.sink.closed() => return false,
+                    changed = self.snapshots.changed.changed() => {
+                        if changed.is_err() || self.is_left() {
+                            return false;
+                        }
+                    }
+                }
             },
             Refusal::Never(generation, _) => self.pause(failures, Some(generation)).await,
             Refusal::Now(_) => self.pause(failures, None).await,
@@ -340,6 +301,9 @@ impl HeldStream {
             None => backoff::probe_delay(failures, limits::STANDING_PROVEN, Jitter::NONE),
             Some(_) => Duration::MAX,
         };
+        if self.is_left() {
+            return false;
+        }
         let was_there = self.target().is_ok();
         let elapsed = sleep(delay);
         tokio::pin!(elapsed);
@@ -349,7 +313,7 @@ impl HeldStream {
                 wish = self.wish.changed() => return wish.is_ok(),
                 () = self.sink.closed() => return false,
                 changed = self.snapshots.changed.changed() => {
-                    if changed.is_err() {
+                    if changed.is_err() || self.is_left() {
                         return false;
                     }
                     let back = !was_there && self.target().is_ok();
@@ -362,12 +326,18 @@ impl HeldStream {
         }
     }
 
-    fn tell(&self, failure: Option<UpstreamError>, refused: BTreeSet<Arc<str>>) {
+    fn tell(&self, revision: u64, failure: Option<UpstreamError>, refused: BTreeSet<Arc<str>>) {
         self.state.send_replace(State {
-            revision: Some(self.wish.borrow().revision),
+            revision: Some(revision),
             failure,
             refused,
         });
+    }
+
+    /// The backend was removed, and the client wants nothing of it by name: nothing of it stays
+    /// (R2.8). A subscription stays until its client ends it.
+    fn is_left(&self) -> bool {
+        self.generation().is_none() && self.wish.borrow().resources.is_empty()
     }
 
     fn target(&self) -> Result<Target, UpstreamError> {

@@ -69,7 +69,7 @@ impl Gateway {
             return answer;
         }
         let admitted = self
-            .session(facts)
+            .session(facts, &request.id)
             .and_then(|session| check_version(facts, &request.id).map(|()| session));
         let session = match admitted {
             Ok(session) => session,
@@ -105,7 +105,7 @@ impl Gateway {
         facts: &Facts<'_>,
         notification: &Notification<'_>,
     ) -> Answer {
-        let session = match self.session(facts) {
+        let session = match self.session(facts, &RequestId::Null) {
             Ok(session) => session,
             Err(answer) => return answer,
         };
@@ -124,21 +124,21 @@ impl Gateway {
     }
 
     /// The session that a request names. Without the header it is a bad request, with an id that
-    /// is not ours it is not found.
-    pub(super) fn session(&self, facts: &Facts<'_>) -> Result<Arc<Live>, Answer> {
-        let Some(id) = &facts.session else {
+    /// is not ours it is not found. `id` is what such an answer is to.
+    pub(super) fn session(&self, facts: &Facts<'_>, id: &RequestId) -> Result<Arc<Live>, Answer> {
+        let Some(session) = &facts.session else {
             let error = RpcError::new(
                 code::INVALID_REQUEST,
                 "header Mcp-Session-Id is missing: send initialize first",
             );
-            return Err(Answer::error(400, &RequestId::Null, &error));
+            return Err(Answer::error(400, id, &error));
         };
         let uid = Arc::clone(&self.snapshots.current.load().uid);
-        let session = self.sessions.find(id, &uid, unix_now());
+        let session = self.sessions.find(session, &uid, unix_now());
         let here = session.filter(|session| facts.path.is(&session.claims.path));
         here.ok_or_else(|| {
             let error = RpcError::new(code::SESSION_NOT_FOUND, "session not found");
-            Answer::error(404, &RequestId::Null, &error)
+            Answer::error(404, id, &error)
         })
     }
 

@@ -20,6 +20,7 @@ mod batch;
 mod crowd;
 mod departure;
 mod dialogue;
+mod endings;
 mod events2024;
 mod failure;
 mod forward;
@@ -40,19 +41,21 @@ mod tasks;
 mod tombstones;
 mod wait;
 mod watch;
+mod wish;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use vmcp_core::jsonrpc::{self, Message, ParseError, RequestId};
+use vmcp_core::jsonrpc::{self, Message, ParseError, RequestId, Response};
 use vmcp_core::session::Owner;
 
 use crate::snapshot::SnapshotReader;
 
+use endings::Endings;
 use events2024::Lines;
 use message::{Answer, Facts};
 use meter::RequestMeter;
@@ -64,8 +67,8 @@ use session::{Sessions, unix_now};
 /// How often idle and expired sessions are looked for; small against the idle time of ten minutes.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
 
-/// Upstream sessions that are ended at a time: a hung backend must not hold up the others.
-const ENDING: usize = 64;
+/// However short the times are that were set.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The gateway, without its sockets.
 #[derive(Debug)]
@@ -138,12 +141,13 @@ impl Gateway {
 
     /// A DELETE: the client ends its session.
     pub async fn delete(&self, facts: &Facts<'_>) -> Answer {
-        let session = match self.session(facts) {
+        let session = match self.session(facts, &RequestId::Null) {
             Ok(session) => session,
             Err(answer) => return answer,
         };
         self.sessions.delete(&session);
         self.meter.sessions(self.sessions.count());
+        session.standing.over().await;
         self.port.end_session(Arc::clone(&session.id)).await;
         Answer::Empty { status: 204 }
     }
@@ -153,26 +157,25 @@ impl Gateway {
         let every = SWEEP_EVERY
             .min(self.sessions.idle / 2)
             .min(self.sessions.max_age / 2);
+        let mut ticks = interval(every.max(LEAST_PAUSE));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut endings = Endings::new(&self.sessions, &self.port);
         loop {
             tokio::select! {
+                biased;
                 () = self.stopping.cancelled() => {
                     self.parking.close();
+                    endings.finish().await;
                     return;
                 }
-                () = tokio::time::sleep(every) => {}
+                _ = ticks.tick() => {}
                 // Their upstream state costs the backends: it is not kept until the next look.
                 () = self.sessions.crowd.changed() => {}
+                () = endings.next() => continue,
             }
             self.lines.sweep();
             self.parking.sweep();
-            let gone = futures::stream::iter(self.sessions.sweep(unix_now()));
-            gone.for_each_concurrent(ENDING, |id| async move {
-                // A client that came back meanwhile has its upstream sessions still.
-                if !self.sessions.is_live(&id) {
-                    self.port.end_session(id).await;
-                }
-            })
-            .await;
+            endings.add(self.sessions.sweep(unix_now()));
             self.meter.sessions(self.sessions.count());
         }
     }
@@ -181,14 +184,18 @@ impl Gateway {
         match message {
             Message::Request(request) => self.legacy_request(facts, &request).await,
             Message::Notification(notification) => self.legacy_notification(facts, &notification),
-            // No request of ours is open at a client, so every response is a late one.
-            Message::Response(response) => match self.session(facts) {
-                Ok(session) => {
-                    session.asks.hear(&response);
-                    Answer::Empty { status: 202 }
-                }
-                Err(answer) => answer,
-            },
+            Message::Response(response) => self.response(facts, &response),
+        }
+    }
+
+    /// What a client answers to a question of ours.
+    fn response(&self, facts: &Facts<'_>, response: &Response<'_>) -> Answer {
+        match self.session(facts, &RequestId::Null) {
+            Ok(session) => {
+                session.asks.hear(response);
+                Answer::Empty { status: 202 }
+            }
+            Err(answer) => answer,
         }
     }
 

@@ -265,7 +265,7 @@ pub struct UpstreamStream {
     pub taken: BTreeSet<Arc<str>>,
 }
 
-/// Calls that may be under way in one reply channel before the reader is waited for.
+/// Events that may wait in one reply channel before its reader is waited for.
 pub const EVENT_BUFFER: usize = 16;
 
 /// Sends requests to backends. Implemented by `backend::Upstream`, and by fakes in tests.

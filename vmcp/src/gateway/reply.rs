@@ -40,6 +40,7 @@ pub(super) enum Next {
 pub(super) struct Last {
     pub status: u16,
     pub body: Bytes,
+    pub is_error: bool,
 }
 
 /// A call on its way back.
@@ -138,11 +139,11 @@ impl Reply {
 
     /// May the client hear this? A modern one hears on a call's stream what concerns the call.
     pub(super) fn passes(&self, notification: &str) -> bool {
+        let of = raw::top_level(notification, "method").and_then(jsonrpc::unquote);
         if (self.forward.caller.era, self.forward.backend_era) != (Era::Modern, Era::Legacy) {
             return true;
         }
-        let of = raw::top_level(notification, "method").map(|raw| raw.trim_matches('"'));
-        match of {
+        match of.as_deref() {
             Some(method::NOTIFICATION_MESSAGE) => self.forward.caller.log_level.is_some(),
             Some(
                 method::NOTIFICATION_ELICITATION_COMPLETE
@@ -281,6 +282,7 @@ impl Reply {
         Last {
             status: 200,
             body: jsonrpc::write_result(&self.forward.id, result).into(),
+            is_error: false,
         }
     }
 
@@ -295,7 +297,11 @@ impl Reply {
             return last;
         };
         guard.live.lose();
-        tokio::spawn(self.port.end_session(Arc::clone(&guard.live.id)));
+        let (live, port) = (Arc::clone(&guard.live), Arc::clone(&self.port));
+        tokio::spawn(async move {
+            live.standing.over().await;
+            port.end_session(Arc::clone(&live.id)).await;
+        });
         Last {
             status: 404,
             ..last
@@ -305,13 +311,18 @@ impl Reply {
     fn failed(&self, code: &'static str, error: &RpcError) -> Last {
         self.forward.meter.finish(code);
         Last {
-            // The one error of a call for which the specification has a status of its own.
-            status: if error.code == code::MISSING_CLIENT_CAPABILITY {
-                400
-            } else {
-                200
-            },
+            status: self.status_of(error),
             body: jsonrpc::write_error(&self.forward.id, error).into(),
+            is_error: true,
+        }
+    }
+
+    /// The one error of a call for which the specification has a status of its own. Legacy revisions
+    /// have none: a client of theirs would take its session for lost.
+    fn status_of(&self, error: &RpcError) -> u16 {
+        match (self.forward.caller.era, error.code) {
+            (Era::Modern, code::MISSING_CLIENT_CAPABILITY) => 400,
+            _ => 200,
         }
     }
 
@@ -328,14 +339,18 @@ impl Reply {
 
 impl Last {
     fn answer(self) -> Answer {
-        let Self { status, body } = self;
-        match status {
-            200 => Answer::Json {
-                status,
-                body,
-                session: None,
-            },
-            _ => Answer::Error { status, body },
+        let Self {
+            status,
+            body,
+            is_error,
+        } = self;
+        if is_error {
+            return Answer::Error { status, body };
+        }
+        Answer::Json {
+            status,
+            body,
+            session: None,
         }
     }
 }

@@ -52,7 +52,7 @@ pub struct Sessions {
 /// Where the state of a session is, as this replica knows it.
 #[derive(Debug)]
 pub enum Hold {
-    /// Here. While this is held it does not leave.
+    /// Here. While this is held it leaves only when all do.
     Here(Arc<Live>),
     /// On its way to another replica, whose pod comes out; `None` if it stayed after all.
     Leaving(watch::Receiver<Option<Box<str>>>),
@@ -283,9 +283,9 @@ impl Sessions {
         lock(&self.live).remove(&session.id);
     }
 
-    /// Takes idle and expired sessions out of the table and returns their ids, whose upstream state
-    /// is to be ended by the caller, outside any lock.
-    pub fn sweep(&self, now: u64) -> Vec<Arc<str>> {
+    /// Takes idle and expired sessions out of the table and returns them: their upstream state is to
+    /// be ended by the caller, outside any lock.
+    pub fn sweep(&self, now: u64) -> Vec<Arc<Live>> {
         let mut tombstones = lock(&self.tombstones);
         tombstones.clear_expired(now);
         let idle = self.idle.as_secs();
@@ -300,7 +300,7 @@ impl Sessions {
                     tombstones.bury(id, session.claims.expires);
                 }
                 session.end();
-                gone.push(Arc::clone(id));
+                gone.push(Arc::clone(session));
             }
             keep
         });

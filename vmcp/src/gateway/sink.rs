@@ -4,6 +4,7 @@
 //! nothing else; a legacy session hears what its own upstream session says. Announcements of
 //! changed lists never get here.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use vmcp_core::jsonrpc::{RequestId, raw};
+use vmcp_core::jsonrpc::{self, RequestId, raw};
 use vmcp_core::mcp::{method, subscription};
 
 use super::live::Live;
@@ -63,7 +64,8 @@ impl Sink {
                 let UpstreamEvent::Notification(raw) = event else {
                     return true;
                 };
-                let is_update = method_of(&raw) == Some(method::NOTIFICATION_RESOURCES_UPDATED);
+                let said = method_of(&raw);
+                let is_update = said.as_deref() == Some(method::NOTIFICATION_RESOURCES_UPDATED);
                 if !is_update || !is_covered(&raw, subscribed) {
                     return true;
                 }
@@ -78,17 +80,16 @@ impl Sink {
 
 /// May a legacy session see this?
 fn of_session(raw: &str, subscribed: &BTreeSet<Arc<str>>) -> bool {
-    match method_of(raw) {
+    match method_of(raw).as_deref() {
+        // A cancellation is about ids of its backend's, which mean another question to the client.
         None | Some(method::NOTIFICATION_CANCELLED | method::NOTIFICATION_PROGRESS) => false,
         Some(method::NOTIFICATION_RESOURCES_UPDATED) => is_covered(raw, subscribed),
         Some(other) => !other.starts_with("notifications/subscriptions/"),
     }
 }
 
-fn method_of(raw: &str) -> Option<&str> {
-    raw::top_level(raw, "method")?
-        .strip_prefix('"')?
-        .strip_suffix('"')
+fn method_of(raw: &str) -> Option<Cow<'_, str>> {
+    raw::top_level(raw, "method").and_then(jsonrpc::unquote)
 }
 
 fn is_covered(raw: &str, subscribed: &BTreeSet<Arc<str>>) -> bool {
@@ -107,6 +108,24 @@ mod tests {
             r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"uri":"{uri}"}}}}"#
         )
         .into()
+    }
+
+    /// A backend knows no question but its own: it takes none back on a client's stream, however it
+    /// spells that.
+    #[test]
+    fn no_cancellation_of_a_backend_reaches_a_session() {
+        let subscribed = BTreeSet::new();
+        let said = |method: &str| {
+            let raw = format!(
+                r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"requestId":"vmcp-3"}}}}"#
+            );
+            of_session(&raw, &subscribed)
+        };
+
+        assert!(said("notifications/message"));
+        assert!(!said("notifications/cancelled"));
+        assert!(!said(r"notifications\/cancelled"));
+        assert!(!said(r"notifications\/c\u0061ncelled"));
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use vmcp_core::bridge::InputCapabilities;
 use vmcp_core::id::BackendName;
@@ -20,19 +21,24 @@ use vmcp_core::jsonrpc;
 use vmcp_core::limits;
 
 use super::Gateway;
+use super::dialogue::{Asked, relay, withdrawal};
 use super::forward::Forward;
-use super::held_stream::{Before, Ear, HeldStream, Level, State, Wish};
+use super::held_stream::{Before, HeldStream};
 use super::legacy::declared;
 use super::live::Live;
 use super::message::{EndpointPath, Messages};
 use super::port::{ServerRequest, SessionScope, UpstreamError};
 use super::sink::Sink;
 use super::watch::{Changes, Interest};
+use super::wish::{Ear, Level, State, Wish};
 
 /// The standing streams of one session.
 #[derive(Debug, Default)]
 pub struct Standing {
     inner: Mutex<Inner>,
+    /// They end with the session, and before what it has upstream is ended: none of them opens
+    /// there what nobody would end (T7).
+    streams: TaskTracker,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +98,12 @@ impl Standing {
         }
     }
 
+    /// Resolves when no stream can open anything any more. To be awaited after the session's end.
+    pub(super) async fn over(&self) {
+        self.streams.close();
+        self.streams.wait().await;
+    }
+
     /// Forgets a subscription. `None`: there was none.
     pub(super) fn forget(&self, uri: &str) -> Option<Wished> {
         let mut inner = self.lock();
@@ -115,6 +127,14 @@ impl Standing {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// A stream is held there. One whose backend was removed has ended.
+    fn hears(&self, backend: &BackendName) -> bool {
+        let held = self.held.get(backend);
+        held.is_some_and(|held| !held.wish.is_closed())
     }
 }
 
@@ -192,7 +212,10 @@ impl Gateway {
             .is_some_and(|dialect| super::failure::keeps_session(&dialect));
         let backend = &forward.view.id.name;
         let mut inner = guard.live.standing.lock();
-        if keeps_session && inner.used.insert(backend.clone()) && inner.listening {
+        if keeps_session
+            && (inner.used.insert(backend.clone()) || !inner.hears(backend))
+            && inner.listening
+        {
             self.hold_stream(&guard.live, &mut inner, backend);
         }
     }
@@ -235,6 +258,9 @@ impl Gateway {
         inner: &'a mut Inner,
         backend: &BackendName,
     ) -> &'a Held {
+        if !inner.hears(backend) {
+            inner.held.retain(|_, held| !held.wish.is_closed());
+        }
         let entry = inner.held.entry(backend.clone());
         entry.or_insert_with(|| self.stream(live, backend, Wish::default(), Before::Unknown))
     }
@@ -254,8 +280,14 @@ impl Gateway {
                 ended: live.ended.clone(),
             },
         };
-        let stopping = self.stopping.clone();
-        tokio::spawn(async move { stopping.run_until_cancelled(stream.run(before)).await });
+        let over = ended(live.ended.clone(), self.stopping.clone());
+        live.standing.streams.spawn(async move {
+            tokio::select! {
+                biased;
+                () = over => {}
+                () = stream.run(before) => {}
+            }
+        });
         Held { wish, state }
     }
 }
@@ -311,19 +343,18 @@ pub(super) fn ask(live: &Arc<Live>, request: ServerRequest) {
         request.answer.answer(Err(error));
         return;
     }
-    let (message, mut pending) = live.asks.ask(&request.method, request.params.as_deref());
-    if !live.outbox.push_standing(message) {
+    let (question, pending) = live.asks.ask(&request.method, request.params.as_deref());
+    if !live.outbox.push_standing(question) {
         return;
     }
-    let ended = live.ended.clone();
+    let (ended, outbox) = (live.ended.clone(), Arc::clone(&live.outbox));
     tokio::spawn(async move {
-        tokio::select! {
-            answer = timeout(limits::PARKED_ROUND, pending.answer()) => {
-                if let Ok(Some(answer)) = answer {
-                    request.answer.answer(answer);
-                }
-            }
-            () = ended.cancelled() => {}
+        let relayed = ended.run_until_cancelled(relay(pending, request.answer));
+        if let Some(Asked {
+            withdrawn: Some(id),
+        }) = relayed.await
+        {
+            outbox.push_standing(withdrawal(&id));
         }
     });
 }

@@ -25,14 +25,16 @@ use super::Gateway;
 use super::aim::{self, invalid};
 use super::failure::{error_code, target, to_rpc};
 use super::forward::{Caller, Forward};
-use super::held_stream::{self, Before, Ear, HeldStream, Level, State, Stood, Wish};
+use super::held_stream::{self, Before, HeldStream, Stood};
 use super::live::{Live, NOT_RELAYED};
-use super::message::Answer;
+use super::message::{Accepts, Answer};
+use super::modern::invalid_request;
 use super::port::EVENT_BUFFER;
 use super::sink::Sink;
 use super::standing::Wished;
 use super::tasks::check_declared;
 use super::watch::{Changes, Interest};
+use super::wish::{Ear, Level, State, Wish};
 use crate::snapshot::Snapshot;
 
 /// What one backend is asked to tell.
@@ -68,6 +70,7 @@ impl Gateway {
             Ok(forward) => forward,
             Err(answer) => return answer,
         };
+        let known = live.standing.subscriptions().contains(&uri);
         let Some(wished) = self.want(live, &forward.view.id.name, &uri) else {
             forward.meter.finish("rpc_other");
             let text = format!("more than {} subscriptions", limits::SUBSCRIPTIONS);
@@ -76,7 +79,13 @@ impl Gateway {
         let settled = wished.settled().await;
         match (forward.backend_era, settled) {
             // Whatever became of the stream, the backend itself says whether it is subscribed.
-            (Era::Legacy, _) => self.reply(forward).await,
+            (Era::Legacy, _) => {
+                let answer = self.reply(forward).await;
+                if answer.is_error() && !known {
+                    drop(live.standing.forget(&uri));
+                }
+                answer
+            }
             (Era::Modern, Ok(refused)) if !refused.contains(&uri) => done(&forward),
             (Era::Modern, Ok(_)) => {
                 drop(live.standing.forget(&uri));
@@ -112,6 +121,10 @@ impl Gateway {
 
     /// `subscriptions/listen` of a modern client.
     pub(super) async fn listen(&self, caller: &Caller, request: &Request<'_>) -> Answer {
+        if caller.accepts == Accepts::JsonOnly {
+            let error = invalid_request("header Accept must allow text/event-stream");
+            return Answer::error(406, &request.id, &error);
+        }
         let params = request.params.map_or("{}", RawValue::get);
         let asked = match SubscriptionFilter::parse(params) {
             Ok(asked) => asked,

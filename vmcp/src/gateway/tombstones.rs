@@ -54,7 +54,8 @@ impl Tombstones {
         nonce_of(id).is_some_and(|key| self.known.contains(&key))
     }
 
-    /// All ids live equally long, so the oldest expires first.
+    /// In the order of their deletion: one that was deleted after an id that lives longer waits for
+    /// that one, a day at most.
     pub(super) fn clear_expired(&mut self, now: u64) {
         while let Some((key, _)) = self.by_age.pop_front_if(|(_, expires)| *expires <= now) {
             self.known.remove(&key);

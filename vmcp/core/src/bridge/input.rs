@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::jsonrpc::{quote, raw};
+use crate::jsonrpc::{quote, raw, unquote};
 use crate::limits;
 use crate::mcp::method;
 
@@ -80,11 +80,11 @@ fn requests(map: &str) -> Result<Vec<InputRequest<'_>>, InputError> {
     }
     let mut found = Vec::<InputRequest<'_>>::with_capacity(members.len());
     for (key, request) in members {
-        let key = raw::string(key).ok_or(InputError::Requests)?;
+        let key = unquote(key).ok_or(InputError::Requests)?;
         if found.iter().any(|earlier| earlier.key == key) {
             return Err(InputError::Twice);
         }
-        let method = raw::top_level(request, "method").and_then(raw::string);
+        let method = raw::top_level(request, "method").and_then(unquote);
         let params = raw::top_level(request, "params").filter(|raw| *raw != "null");
         if params.is_some_and(|raw| !raw.starts_with('{')) {
             return Err(InputError::Requests);

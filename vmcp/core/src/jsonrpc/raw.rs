@@ -9,8 +9,6 @@
 
 mod scan;
 
-use std::borrow::Cow;
-
 use scan::{Member, Scanner};
 
 pub(super) use scan::string_stop;
@@ -42,17 +40,6 @@ pub fn top_level<'a>(obj: &'a str, key: &str) -> Option<&'a str> {
         }
     }
     None
-}
-
-/// The text that a raw value is, where it is a string; borrowed where nothing is escaped.
-#[must_use]
-pub fn string(raw: &str) -> Option<Cow<'_, str>> {
-    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(inner))
-    }
 }
 
 /// The members of an object in order: raw key (quotes included) and raw value.

@@ -68,7 +68,8 @@ fn idle_expiry_ends_the_state_and_not_the_id() {
 
     let gone = table.sweep(NOW + limits::SESSION_IDLE.as_secs());
 
-    assert_eq!(gone, vec![Arc::clone(&id)]);
+    assert_eq!(gone.len(), 1);
+    assert_eq!(gone[0].id, id);
     assert_eq!(table.count(), 0);
     assert!(table.find(&id, "uid-1", NOW + 700).is_some());
 }
@@ -95,8 +96,9 @@ fn the_session_limit_is_enforced_on_those_idle_longest() {
 
     assert!(table.count() <= limits::MAX_SESSIONS);
     assert!(!table.is_live(&oldest) && table.is_live(&held.id));
+    let gone = table.sweep(NOW + 1);
     assert!(
-        table.sweep(NOW + 1).contains(&oldest),
+        gone.iter().any(|session| session.id == oldest),
         "its upstream state is ended"
     );
     assert!(table.find(&oldest, "uid-1", NOW + 2).is_some());
