@@ -42,7 +42,7 @@ async fn long_call(client: &LegacyClient, tool: &str) -> Result<Listener> {
 #[tokio::test]
 async fn calls_and_streams_last_for_minutes() -> Result<()> {
     let legacy = Backend::start(Script::legacy().with_get_stream()).await?;
-    let modern = Backend::start(Script::modern()).await?;
+    let modern = Backend::start(Script::modern().with_get_stream()).await?;
     let backends = [("legacy", legacy.url()), ("modern", modern.url())];
     let local = Local::start(&backends, json!({})).await?;
     let client = local.ready_client().await?;

@@ -1,7 +1,7 @@
 //! Connections of traffic to one generation of one backend, for the next call.
 //!
 //! Owns who may be used again and for how long: idle ones, and those of HTTP/2 while others use
-//! them ([`super::shared`]). A request of a session only takes one to where the session lives. Only
+//! them (`shared`). A request of a session only takes one to where the session lives. Only
 //! traffic comes here: a check takes none and gives none back (R2.2). The lock is held for a push or
 //! a pop, never across an await.
 

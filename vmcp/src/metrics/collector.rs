@@ -174,7 +174,7 @@ impl SnapshotCollector {
         out.counter(
             (
                 "vmcp_sessions_taken_over_total",
-                "Client sessions whose replica was gone and had handed nothing over.",
+                "Client sessions of a replica that ended without handing them over.",
             ),
             &[],
             self.process.taken_over(),
