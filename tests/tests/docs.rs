@@ -163,7 +163,6 @@ const RESERVED: &[&str] = &[
     "CredentialMissing",
     "Idle",
     "MountFailed",
-    "ParkedCallLost",
     "QuotaExceeded",
     "RolloutFinished",
     "SecretKeyMissing",
