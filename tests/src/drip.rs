@@ -25,6 +25,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::stack::{Local, SOON};
+
 type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// What it has seen.
@@ -50,6 +52,17 @@ impl Drop for Drip {
 }
 
 impl Drip {
+    /// One, and a gateway over it alone, under the name `one`.
+    ///
+    /// # Errors
+    /// The gateway does not become ready.
+    pub async fn behind_a_gateway() -> Result<(Self, Local)> {
+        let drip = Self::start().await?;
+        let local = Local::start(&[("one", drip.url())], json!({})).await?;
+        local.until_phase("Ready", SOON).await?;
+        Ok((drip, local))
+    }
+
     /// Starts on a free port.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -56,6 +56,26 @@ impl Drop for EventStream {
     fn drop(&mut self) {
         self.connection.abort();
     }
+}
+
+/// What a legacy client of this revision begins with.
+#[must_use]
+pub fn initialize(version: &str) -> Value {
+    let params = json!({
+        "protocolVersion": version, "capabilities": {},
+        "clientInfo": { "name": "test", "version": "1" },
+    });
+    json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params })
+}
+
+/// The id of a new session of this revision.
+///
+/// # Errors
+/// As [`EventStream::open`], or it gets none.
+pub async fn session(address: SocketAddr, version: &str) -> Result<String> {
+    let answer = EventStream::post(address, "/mcp", &[], &initialize(version)).await?;
+    let id = answer.headers.get("mcp-session-id").context("no session")?;
+    Ok(id.to_str()?.to_owned())
 }
 
 impl EventStream {

@@ -6,29 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use vmcp_core::limits;
 use vmcp_tests::drip::Drip;
-use vmcp_tests::events::EventStream;
-use vmcp_tests::stack::{Local, SOON};
-
-async fn running() -> Result<(Drip, Local)> {
-    let drip = Drip::start().await?;
-    let local = Local::start(&[("one", drip.url())], json!({})).await?;
-    local.until_phase("Ready", SOON).await?;
-    Ok((drip, local))
-}
-
-async fn session(address: SocketAddr, version: &str) -> Result<String> {
-    let answer = EventStream::post(address, "/mcp", &[], &initialize(version)).await?;
-    let id = answer.headers.get("mcp-session-id");
-    Ok(id.map_or("", |id| id.to_str().unwrap_or("")).to_owned())
-}
-
-fn initialize(version: &str) -> Value {
-    let params = json!({
-        "protocolVersion": version, "capabilities": {},
-        "clientInfo": { "name": "test", "version": "1" },
-    });
-    json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params })
-}
+use vmcp_tests::events::{EventStream, initialize, session};
 
 fn ping(id: u64) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "method": "ping" })
@@ -50,7 +28,7 @@ async fn post(address: SocketAddr, headers: &[(&str, &str)], body: &Value) -> Re
 /// Every member is answered as if it had come alone, in one array.
 #[tokio::test]
 async fn the_responses_of_a_batch_come_in_one_array() -> Result<()> {
-    let (drip, local) = running().await?;
+    let (drip, local) = Drip::behind_a_gateway().await?;
     let address = local.gateway.listen;
     let session = session(address, "2025-03-26").await?;
     let headers = [("mcp-session-id", session.as_str())];
@@ -83,7 +61,7 @@ async fn the_responses_of_a_batch_come_in_one_array() -> Result<()> {
 /// A member that talks makes the answer a stream, which can be taken up again.
 #[tokio::test]
 async fn a_batch_that_talks_is_answered_on_one_stream() -> Result<()> {
-    let (_drip, local) = running().await?;
+    let (_drip, local) = Drip::behind_a_gateway().await?;
     let address = local.gateway.listen;
     let session = session(address, "2025-03-26").await?;
     let headers = [("mcp-session-id", session.as_str())];
@@ -119,7 +97,7 @@ async fn a_batch_that_talks_is_answered_on_one_stream() -> Result<()> {
 /// Nothing to answer is 202; what is no batch, or not this client's, is refused whole.
 #[tokio::test]
 async fn a_batch_is_accepted_or_refused_whole() -> Result<()> {
-    let (drip, local) = running().await?;
+    let (drip, local) = Drip::behind_a_gateway().await?;
     let address = local.gateway.listen;
     let old = session(address, "2025-03-26").await?;
     let new = session(address, "2025-06-18").await?;

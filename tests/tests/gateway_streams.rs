@@ -5,30 +5,10 @@ use std::net::SocketAddr;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use vmcp_tests::drip::Drip;
-use vmcp_tests::events::{Event, EventStream};
+use vmcp_tests::events::{Event, EventStream, session};
 use vmcp_tests::eventually::eventually;
 use vmcp_tests::http;
 use vmcp_tests::stack::{Local, SOON};
-
-/// A gateway over one backend that talks.
-async fn running() -> Result<(Drip, Local)> {
-    let drip = Drip::start().await?;
-    let local = Local::start(&[("one", drip.url())], json!({})).await?;
-    local.until_phase("Ready", SOON).await?;
-    Ok((drip, local))
-}
-
-/// A session of this revision.
-async fn session(address: SocketAddr, version: &str) -> Result<String> {
-    let params = json!({
-        "protocolVersion": version, "capabilities": {},
-        "clientInfo": { "name": "test", "version": "1" },
-    });
-    let body = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params });
-    let answer = EventStream::post(address, "/mcp", &[], &body).await?;
-    let id = answer.headers.get("mcp-session-id");
-    Ok(id.map_or("", |id| id.to_str().unwrap_or("")).to_owned())
-}
 
 async fn call(address: SocketAddr, session: &str, arguments: Value) -> Result<EventStream> {
     let params = json!({ "name": "one_drip", "arguments": arguments });
@@ -64,7 +44,7 @@ fn number(event: &Event) -> Result<Option<u64>> {
 /// and the response; the call is made once (T19).
 #[tokio::test]
 async fn a_lost_stream_is_taken_up_again_without_a_gap() -> Result<()> {
-    let (drip, local) = running().await?;
+    let (drip, local) = Drip::behind_a_gateway().await?;
     let address = local.gateway.listen;
     let session = session(address, "2025-06-18").await?;
 
@@ -99,7 +79,7 @@ async fn a_lost_stream_is_taken_up_again_without_a_gap() -> Result<()> {
 /// A response is not lost because the client was away when it came.
 #[tokio::test]
 async fn a_response_waits_for_a_client_that_is_away() -> Result<()> {
-    let (_drip, local) = running().await?;
+    let (_drip, local) = Drip::behind_a_gateway().await?;
     let address = local.gateway.listen;
     let session = session(address, "2025-11-25").await?;
 
@@ -126,7 +106,7 @@ async fn a_response_waits_for_a_client_that_is_away() -> Result<()> {
 /// had, and the session lives on.
 #[tokio::test]
 async fn what_is_not_kept_any_more_is_told_exactly() -> Result<()> {
-    let (_drip, local) = running().await?;
+    let (_drip, local) = Drip::behind_a_gateway().await?;
     let address = local.gateway.listen;
     let session = session(address, "2025-06-18").await?;
     let mut stream = call(address, &session, json!({ "count": 400, "gap": 1 })).await?;
@@ -160,7 +140,7 @@ async fn what_is_not_kept_any_more_is_told_exactly() -> Result<()> {
 /// A client that does not read costs a bounded amount: its stream is cut, and the call goes on.
 #[tokio::test]
 async fn a_client_that_does_not_read_costs_a_bounded_amount() -> Result<()> {
-    let (_drip, local) = running().await?;
+    let (_drip, local) = Drip::behind_a_gateway().await?;
     let address = local.gateway.listen;
     let session = session(address, "2025-06-18").await?;
     let before = memory(&local)?;
@@ -182,7 +162,7 @@ async fn a_client_that_does_not_read_costs_a_bounded_amount() -> Result<()> {
 /// The second reader of the standing stream replaces the first, whose connection ends.
 #[tokio::test]
 async fn a_session_has_one_standing_stream() -> Result<()> {
-    let (_drip, local) = running().await?;
+    let (_drip, local) = Drip::behind_a_gateway().await?;
     let address = local.gateway.listen;
     let session = session(address, "2025-11-25").await?;
     let headers = [
@@ -209,7 +189,7 @@ async fn a_session_has_one_standing_stream() -> Result<()> {
 /// What a GET may be, by method and headers.
 #[tokio::test]
 async fn a_get_gets_a_stream_or_an_exact_refusal() -> Result<()> {
-    let (_drip, local) = running().await?;
+    let (_drip, local) = Drip::behind_a_gateway().await?;
     let address = local.gateway.listen;
     let session = session(address, "2025-11-25").await?;
     let session = ("mcp-session-id", session.as_str());

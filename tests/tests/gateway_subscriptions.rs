@@ -8,6 +8,7 @@ use vmcp_tests::backend::{Backend, Fault, Script, Shelf};
 use vmcp_tests::eventually::eventually;
 use vmcp_tests::http::{self as client, LegacyClient, Listener};
 use vmcp_tests::stack::{Local, SOON};
+use vmcp_tests::talk::heard;
 
 const UPDATED: &str = "notifications/resources/updated";
 
@@ -17,17 +18,6 @@ fn updated(uri: &str) -> String {
 
 fn offering(script: Script, scheme: &str) -> Script {
     script.with_get_stream().with_shelf(Shelf::small(scheme))
-}
-
-async fn heard(stream: &Listener, what: &str) -> Result<()> {
-    eventually(&format!("hearing {what}"), SOON, || {
-        let seen = stream.seen();
-        async move {
-            ensure!(seen.contains(what), "{seen}");
-            Ok(())
-        }
-    })
-    .await
 }
 
 /// The session of the newest request of this method.

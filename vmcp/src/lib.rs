@@ -23,6 +23,7 @@ pub mod clock;
 pub mod config;
 
 pub mod discovery;
+mod keep_alive;
 
 pub mod peer;
 pub mod pods;

@@ -76,6 +76,23 @@ pub struct Endpoint {
     pub pods: Pods,
 }
 
+#[cfg(test)]
+impl Endpoint {
+    /// One of a test, with nothing special about it.
+    pub(crate) fn plain(url: &str) -> Self {
+        Self {
+            url: url.parse().unwrap(),
+            host_header: None,
+            transport: Transport::StreamableHttp,
+            protocol: ProtocolChoice::Auto,
+            connect_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(300),
+            session_loss: SessionLoss::default(),
+            pods: Pods::default(),
+        }
+    }
+}
+
 /// One backend as seen at the moment of the snapshot.
 #[derive(Clone, Debug)]
 pub struct BackendView {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use ::http::Request;
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -21,6 +21,16 @@ pub fn client_sessions(backend: &Backend) -> Vec<SessionRecord> {
     let mut sessions = backend.sessions();
     sessions.retain(|session| called.contains(&*session.id));
     sessions
+}
+
+/// Every session of a client at this backend has been ended there.
+pub fn all_ended(backend: &Backend) -> Result<()> {
+    let left = client_sessions(backend);
+    ensure!(
+        left.iter().all(|session| session.ended.is_some()),
+        "{left:?}"
+    );
+    Ok(())
 }
 
 /// The same session at another address.

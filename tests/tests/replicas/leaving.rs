@@ -11,7 +11,7 @@ use vmcp_tests::eventually::{POLL, eventually};
 use vmcp_tests::http::{self, LegacyClient};
 use vmcp_tests::stack::{Replicas, SOON};
 
-use crate::kit::{at, client_sessions, delete, echo, ping, text};
+use crate::kit::{all_ended, at, client_sessions, delete, echo, ping, text};
 
 /// T7: the kubelet's patience is longer than the longest stop, with a call that outlives the drain
 /// and a successor that answers nothing: the caller gets its error and the backends their DELETEs.
@@ -55,12 +55,7 @@ async fn the_last_replica_ends_what_its_clients_have_upstream() -> Result<()> {
 
     replicas.retire("x").await?;
 
-    let left = client_sessions(&backend);
-    ensure!(
-        left.iter().all(|session| session.ended.is_some()),
-        "{left:?}"
-    );
-    Ok(())
+    all_ended(&backend)
 }
 
 /// A client that describes itself at length has a long id; a batch of them arrives all the same,

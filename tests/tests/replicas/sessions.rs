@@ -7,7 +7,7 @@ use vmcp_tests::eventually::eventually;
 use vmcp_tests::http::{self, LegacyClient};
 use vmcp_tests::stack::{Replicas, SOON};
 
-use crate::kit::{at, client_sessions, delete, echo, ping, text};
+use crate::kit::{all_ended, at, client_sessions, delete, echo, ping, text};
 
 /// Issue 4, section 5: one upstream session, whichever replica a request arrives at.
 #[tokio::test]
@@ -60,12 +60,7 @@ async fn a_deletion_at_one_replica_ends_the_session_at_all_of_them() -> Result<(
         let again = at(address, &client).post(&ping()).await?;
         ensure!(again.status == 404, "{}", again.status);
     }
-    let left = client_sessions(&backend);
-    ensure!(
-        left.iter().all(|session| session.ended.is_some()),
-        "{left:?}"
-    );
-    Ok(())
+    all_ended(&backend)
 }
 
 /// A deletion is known to the others even when the owner is gone afterwards.

@@ -6,6 +6,7 @@ use vmcp_tests::backend::{Backend, Behaviour, Script, Shelf, Tool};
 use vmcp_tests::eventually::eventually;
 use vmcp_tests::http::{self, LegacyClient, Listener};
 use vmcp_tests::stack::{Replicas, SOON};
+use vmcp_tests::talk::heard;
 
 use crate::kit::at;
 use crate::streams::listen;
@@ -19,17 +20,6 @@ fn updated(uri: &str) -> String {
 
 fn offering(script: Script, scheme: &str) -> Script {
     script.with_get_stream().with_shelf(Shelf::small(scheme))
-}
-
-async fn heard(stream: &Listener, what: &str) -> Result<()> {
-    eventually(&format!("hearing {what}"), SOON, || {
-        let seen = stream.seen();
-        async move {
-            ensure!(seen.contains(what), "{seen}");
-            Ok(())
-        }
-    })
-    .await
 }
 
 /// The upstream sessions in which something was subscribed to, in order.

@@ -19,17 +19,16 @@ use vmcp_core::health::{ProbeReason, Step};
 pub use super::stream::Stream;
 use super::timings::Timings;
 use super::tls::Trust;
+use crate::keep_alive::keep_alive;
 use crate::pods::Http;
 
 /// A further address is tried when the one before it has been silent for this long (RFC 8305
 /// recommends 250 ms), so that one dead address costs no more than that.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
-/// A connection that said nothing for this long is asked whether it lives, and given up after
-/// [`KEEPALIVE_TRIES`] more that found no answer: half a minute in all.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEPALIVE_TRIES: u32 = 3;
+/// A connection that said nothing for this long is asked whether it lives: it is given up half a
+/// minute after its last word.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// Addresses of one name that are tried at most: a headless Service may list hundreds.
 const MAX_ADDRESSES: usize = 16;
@@ -222,7 +221,7 @@ async fn dial(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, 
         Ok(Ok(stream)) => {
             // Requests are single small writes; waiting to join them only adds latency.
             let _ = stream.set_nodelay(true);
-            let _ = keep_alive(&stream);
+            let _ = keep_alive(&stream, SILENCE);
             Ok(stream)
         }
         Ok(Err(())) => Err(last.unwrap_or_else(|| refused("no address to connect to"))),
@@ -233,15 +232,6 @@ async fn dial(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, 
             timed_out: TimedOut::Yes,
         }),
     }
-}
-
-/// A node that vanishes closes nothing: only this finds out while a stream says nothing.
-fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
-    let keep_alive = socket2::TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE_INTERVAL)
-        .with_retries(KEEPALIVE_TRIES);
-    socket2::SockRef::from(stream).set_tcp_keepalive(&keep_alive)
 }
 
 async fn encrypt(

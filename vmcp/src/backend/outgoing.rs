@@ -270,23 +270,7 @@ fn with_version(builder: Builder, version: ProtocolVersion) -> Builder {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::snapshot::{ProtocolChoice, SessionLoss, Transport};
-
-    fn endpoint(url: &str) -> Endpoint {
-        Endpoint {
-            url: url.parse().unwrap(),
-            host_header: None,
-            transport: Transport::StreamableHttp,
-            protocol: ProtocolChoice::Auto,
-            connect_timeout: Duration::from_secs(5),
-            call_timeout: Duration::from_secs(5),
-            session_loss: SessionLoss::default(),
-            pods: crate::pods::Pods::default(),
-        }
-    }
 
     fn header<'a>(request: &'a Outgoing, name: &str) -> Option<&'a str> {
         request
@@ -298,7 +282,7 @@ mod tests {
     /// Headers by era (mcp.md, "Revisions").
     #[test]
     fn each_era_has_its_headers() {
-        let endpoint = endpoint("http://h:8080/mcp?x=1");
+        let endpoint = Endpoint::plain("http://h:8080/mcp?x=1");
         let session = SessionId::parse("abc").unwrap();
 
         let plain = post(&endpoint, Voice::Plain, Vec::new()).unwrap();
@@ -339,7 +323,7 @@ mod tests {
     /// T3: the Host that a server insists on; a default port is not part of it otherwise.
     #[test]
     fn the_host_is_the_urls_unless_the_spec_names_one() {
-        let mut endpoint = endpoint("https://tools.example/mcp");
+        let mut endpoint = Endpoint::plain("https://tools.example/mcp");
         let request = post(&endpoint, Voice::Plain, Vec::new()).unwrap();
         assert_eq!(header(&request, "host"), Some("tools.example"));
 

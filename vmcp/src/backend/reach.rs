@@ -112,18 +112,11 @@ mod tests {
 
     use super::*;
     use crate::pods::{PodList, Pods};
-    use crate::snapshot::{ProtocolChoice, SessionLoss, Transport};
 
     fn endpoint(url: &str, pods: Pods) -> Endpoint {
         Endpoint {
-            url: url.parse().unwrap(),
-            host_header: None,
-            transport: Transport::StreamableHttp,
-            protocol: ProtocolChoice::Auto,
-            connect_timeout: Duration::from_secs(5),
-            call_timeout: Duration::from_secs(5),
-            session_loss: SessionLoss::default(),
             pods,
+            ..Endpoint::plain(url)
         }
     }
 

@@ -30,15 +30,14 @@ use super::handshake::{HandshakeError, Identity};
 use super::meter::PeerMeter;
 use super::pool::{Connection, Pool};
 use super::{Peer, Roster, Standing};
+use crate::keep_alive::keep_alive;
 
 /// How long a replica that could not be reached is not tried again: a request must not wait for a
 /// dead one each time, and one that comes back is found soon.
 const AVOID: Duration = Duration::from_secs(1);
 
-/// Silence on the wire after which the system asks, how often it asks, and how many times.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEPALIVE_TRIES: u32 = 3;
+/// Silence on the wire after which a replica is asked whether it lives.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// Why there is no answer of the replica.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -265,7 +264,7 @@ impl Peers {
     async fn connect_with(&self, address: &str, key: usize) -> Result<Connection, ConnectError> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        keep_alive(&stream)?;
+        keep_alive(&stream, SILENCE)?;
         let remote = self.identity.call(&mut stream, key).await?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
@@ -297,15 +296,6 @@ enum ConnectError {
     Http(#[from] hyper::Error),
     #[error("no connection in time")]
     Timeout,
-}
-
-/// A node that vanishes closes nothing: only this finds out while a long answer is awaited.
-fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
-    let keep_alive = socket2::TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE_INTERVAL)
-        .with_retries(KEEPALIVE_TRIES);
-    socket2::SockRef::from(stream).set_tcp_keepalive(&keep_alive)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -64,9 +64,7 @@ impl Serving {
     pub fn begun(&self) -> usize {
         self.0.begun.load(Ordering::Relaxed)
     }
-}
 
-impl Serving {
     fn wrote(&self, written: &Poll<io::Result<usize>>) {
         let blocked = written.is_pending();
         self.0.blocked.store(blocked, Ordering::Relaxed);

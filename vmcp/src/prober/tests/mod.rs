@@ -11,7 +11,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use vmcp_core::catalog::{CatalogPolicy, ConflictPolicy, Entry, ToolRules};
 use vmcp_core::health::{
@@ -24,7 +23,7 @@ use super::*;
 use crate::discovery::desired::{Desired, DesiredBackend};
 use crate::gateway::port::Observation;
 use crate::registry::{Doors, Event, Registry};
-use crate::snapshot::{Admission, ProtocolChoice, SessionLoss, Snapshot, Transport};
+use crate::snapshot::{Admission, Snapshot};
 
 /// What a pretended backend does now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,16 +201,7 @@ fn backend(name: &str) -> DesiredBackend {
         id: BackendId::new(name, name),
         key: url.clone(),
         prefix: None,
-        target: Ok(Arc::new(Endpoint {
-            url: Url::parse(&url).unwrap(),
-            host_header: None,
-            transport: Transport::StreamableHttp,
-            protocol: ProtocolChoice::Auto,
-            connect_timeout: Duration::from_secs(5),
-            call_timeout: Duration::from_secs(300),
-            session_loss: SessionLoss::default(),
-            pods: crate::pods::Pods::default(),
-        })),
+        target: Ok(Arc::new(Endpoint::plain(&url))),
         policy: Policy::default(),
         catalog_policy: CatalogPolicy::Keep,
         tools: ToolRules::default(),

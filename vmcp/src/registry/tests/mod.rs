@@ -8,8 +8,6 @@ mod whole;
 use std::sync::Arc;
 use std::time::Duration;
 
-use url::Url;
-
 use vmcp_core::backoff::Jitter;
 use vmcp_core::catalog::{
     Catalog, CatalogPolicy, ConflictPolicy, ConflictStrategy, Entry, Kind, ToolRules,
@@ -27,7 +25,7 @@ use super::*;
 use crate::discovery::desired::{Blocked, Desired, DesiredBackend};
 use crate::gateway::port::Observation;
 use crate::metrics::Durations;
-use crate::snapshot::{Admission, Endpoint, ProtocolChoice, SessionLoss, Transport};
+use crate::snapshot::{Admission, Endpoint};
 
 /// A state with its time and everything that it asked for.
 struct World {
@@ -124,16 +122,7 @@ fn id(name: &str) -> BackendId {
 }
 
 fn endpoint(url: &str) -> Arc<Endpoint> {
-    Arc::new(Endpoint {
-        url: Url::parse(url).unwrap(),
-        host_header: None,
-        transport: Transport::StreamableHttp,
-        protocol: ProtocolChoice::Auto,
-        connect_timeout: Duration::from_secs(5),
-        call_timeout: Duration::from_secs(300),
-        session_loss: SessionLoss::default(),
-        pods: crate::pods::Pods::default(),
-    })
+    Arc::new(Endpoint::plain(url))
 }
 
 fn backend(name: &str) -> DesiredBackend {

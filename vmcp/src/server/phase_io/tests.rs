@@ -1,6 +1,6 @@
 //! The clocks of a connection, on paused time.
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::*;
 
@@ -8,6 +8,16 @@ const CLOCKS: Clocks = Clocks {
     head: Duration::from_secs(5),
     idle: Duration::from_secs(120),
 };
+
+/// A client that sent the first bytes of a head, which were read.
+async fn with_a_head_begun() -> (DuplexStream, Serving, PhaseIo<DuplexStream>) {
+    let (mut client, server) = tokio::io::duplex(64);
+    let serving = Serving::default();
+    let mut io = PhaseIo::new(server, serving.clone(), CLOCKS);
+    client.write_all(b"POST").await.unwrap();
+    io.read_exact(&mut [0_u8; 4]).await.unwrap();
+    (client, serving, io)
+}
 
 /// Slow headers are cut off (limit "header read 5 s").
 #[tokio::test(start_paused = true)]
@@ -38,12 +48,8 @@ async fn an_idle_connection_has_no_head_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_being_served_stops_the_head_clock() {
-    let (mut client, server) = tokio::io::duplex(64);
-    let serving = Serving::default();
-    let mut io = PhaseIo::new(server, serving.clone(), CLOCKS);
+    let (_client, serving, mut io) = with_a_head_begun().await;
     let mut buf = [0_u8; 8];
-    client.write_all(b"POST").await.unwrap();
-    io.read_exact(&mut buf[..4]).await.unwrap();
 
     let _guard = serving.begin();
     let read = tokio::time::timeout(Duration::from_secs(60), io.read(&mut buf)).await;
@@ -54,12 +60,8 @@ async fn a_request_being_served_stops_the_head_clock() {
 /// A request that was served between two reads has ended its head's clock.
 #[tokio::test(start_paused = true)]
 async fn an_answered_request_leaves_no_clock_on_the_idle_connection() {
-    let (mut client, server) = tokio::io::duplex(64);
-    let serving = Serving::default();
-    let mut io = PhaseIo::new(server, serving.clone(), CLOCKS);
+    let (_client, serving, mut io) = with_a_head_begun().await;
     let mut buf = [0_u8; 8];
-    client.write_all(b"POST").await.unwrap();
-    io.read_exact(&mut buf[..4]).await.unwrap();
 
     drop(serving.begin());
     let read = tokio::time::timeout(Duration::from_secs(60), io.read(&mut buf)).await;
@@ -70,12 +72,8 @@ async fn an_answered_request_leaves_no_clock_on_the_idle_connection() {
 /// Limit "idle 120 s": from the end of an answer, however long that took.
 #[tokio::test(start_paused = true)]
 async fn a_silent_client_is_cut_after_its_idle_time() {
-    let (mut client, server) = tokio::io::duplex(64);
-    let serving = Serving::default();
-    let mut io = PhaseIo::new(server, serving.clone(), CLOCKS);
+    let (_client, serving, mut io) = with_a_head_begun().await;
     let mut buf = [0_u8; 8];
-    client.write_all(b"POST").await.unwrap();
-    io.read_exact(&mut buf[..4]).await.unwrap();
     let guard = serving.begin();
     let long = Duration::from_secs(300);
     let read = tokio::time::timeout(long, io.read(&mut buf)).await;
