@@ -1,5 +1,6 @@
 //! Several replicas behind a load balancer that gives each request to another one.
 
+mod announcing;
 mod asking;
 mod batches;
 mod crash;

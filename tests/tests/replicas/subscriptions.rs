@@ -157,7 +157,7 @@ async fn a_session_hears_of_each_change_once_and_sees_it_at_any_replica() -> Res
 }
 
 /// A modern listener is told by the replica that it listens at, and that one shows the new list at
-/// once; the others as soon as they have heard of it themselves.
+/// once; the others as soon as they have looked themselves.
 #[tokio::test]
 async fn a_modern_listener_sees_a_change_where_it_was_told_of_it() -> Result<()> {
     let backend = Backend::start(Script::modern().with_get_stream()).await?;

@@ -100,6 +100,10 @@ pub const PEER_HANDSHAKES_SOURCE: usize = 8;
 pub const PEER_HANDSHAKES_REPLICA: usize = 256;
 /// Answer to a short question between replicas.
 pub const PEER_ANSWER: usize = 64 * KIB;
+/// From a changed list to the moment when it is no longer waited for that all replicas show it.
+pub const AGREE_WITHIN: Duration = Duration::from_secs(5);
+/// Between two questions whether they do: a look at a backend takes about as long.
+pub const AGREE_EVERY: Duration = Duration::from_millis(100);
 /// Sessions that are handed to another replica at a time; the body stays below [`REQUEST_BODY`].
 pub const HANDED_SESSIONS: usize = 64;
 

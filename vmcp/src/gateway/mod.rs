@@ -5,6 +5,7 @@
 //! and never waits for a backend that the request is not about (R4.8).
 
 pub mod ask;
+pub mod cue;
 pub mod live;
 pub mod message;
 pub mod meter;
@@ -55,6 +56,7 @@ use vmcp_core::session::Owner;
 
 use crate::snapshot::SnapshotReader;
 
+use cue::Cues;
 use endings::Endings;
 use events2024::Lines;
 use message::{Answer, Facts};
@@ -74,6 +76,8 @@ const LEAST_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Gateway {
     snapshots: SnapshotReader,
+    /// When clients are told of what they show.
+    cues: Cues,
     port: Arc<dyn BackendPort>,
     sessions: Sessions,
     /// Streams of 2024-11-05 clients.
@@ -96,6 +100,7 @@ impl Gateway {
         let parking = Parking::new(sessions.shared_sealer(), sessions.owner().clone());
         Self {
             parking: Arc::new(parking),
+            cues: Cues::published(snapshots.clone()),
             snapshots,
             port,
             sessions,
@@ -103,6 +108,12 @@ impl Gateway {
             meter,
             stopping,
         }
+    }
+
+    /// Clients are told when others say so, not with each snapshot.
+    #[must_use]
+    pub fn with_cues(self, cues: Cues) -> Self {
+        Self { cues, ..self }
     }
 
     #[must_use]

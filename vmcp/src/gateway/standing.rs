@@ -29,7 +29,7 @@ use super::live::Live;
 use super::message::{EndpointPath, Messages};
 use super::port::{ServerRequest, SessionScope, UpstreamError};
 use super::sink::Sink;
-use super::watch::{Changes, Interest};
+use super::watch::{Changes, Interest, Served};
 use super::wish::{Ear, Level, State, Wish};
 
 /// The standing streams of one session.
@@ -182,7 +182,12 @@ impl Gateway {
         let mut inner = live.standing.lock();
         if !std::mem::replace(&mut inner.listening, true) {
             tokio::spawn(tell_changes(
-                Changes::new(self.snapshots.clone(), path.clone(), Interest::ALL),
+                Changes::new(
+                    self.cues.clone(),
+                    path.clone(),
+                    Interest::ALL,
+                    Served::ByOne,
+                ),
                 Arc::downgrade(live),
                 live.ended.clone(),
                 self.stopping.clone(),

@@ -33,7 +33,7 @@ use super::port::EVENT_BUFFER;
 use super::sink::Sink;
 use super::standing::Wished;
 use super::tasks::check_declared;
-use super::watch::{Changes, Interest};
+use super::watch::{Changes, Interest, Served};
 use super::wish::{Ear, Level, State, Wish};
 use crate::snapshot::Snapshot;
 
@@ -145,7 +145,8 @@ impl Gateway {
             prompts: asked.prompts_list_changed,
             resources: asked.resources_list_changed,
         };
-        let changes = Changes::new(self.snapshots.clone(), caller.path.clone(), interest);
+        let (cues, path) = (self.cues.clone(), caller.path.clone());
+        let changes = Changes::new(cues, path, interest, Served::ByAny);
         let heard = self.hear(caller, &asked.resource_subscriptions).await;
         let honoured = SubscriptionFilter {
             resource_subscriptions: heard

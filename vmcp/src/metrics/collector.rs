@@ -163,6 +163,14 @@ impl SnapshotCollector {
         for (direction, count) in [("to", &self.peers.given), ("from", &self.peers.taken)] {
             out.counter(handed, &[("direction", direction)], read(count));
         }
+        let agreed = (
+            "vmcp_list_agreements_total",
+            "Changed lists that all replicas were to show.",
+        );
+        let agreements = [("ok", &self.peers.agreed), ("late", &self.peers.given_up)];
+        for (outcome, count) in agreements {
+            out.counter(agreed, &[("outcome", outcome)], read(count));
+        }
         out.counter(
             (
                 "vmcp_peer_refused_total",

@@ -15,6 +15,10 @@ pub struct PeerMeter {
     pub given: AtomicU64,
     /// Sessions of another replica that were taken.
     pub taken: AtomicU64,
+    /// Changed lists that all replicas came to show in time.
+    pub agreed: AtomicU64,
+    /// Changed lists that they did not.
+    pub given_up: AtomicU64,
     /// Connections between replicas, from here or to here, without a proof that both sides hold one
     /// session key.
     pub refused: AtomicU64,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use vmcp_core::session::Owner;
 
 use super::budget::CLOSE_PEERS;
+use super::wiring::Telling;
 use super::{ServeError, keys};
 use crate::admin::Admin;
 use crate::config::Config;
@@ -55,6 +56,11 @@ impl Us {
         })
     }
 
+    /// Others of the same gateway may know them.
+    pub(super) const fn shares_keys(&self) -> bool {
+        self.keys.is_some()
+    }
+
     pub(super) fn sealer(&self) -> Result<Sealer, ServeError> {
         Ok(match &self.keys {
             Some(keys) => Sealer::new(keys)?,
@@ -79,6 +85,7 @@ impl Replica {
         us: &Us,
         gateway: &Arc<Gateway>,
         listener: Option<TcpListener>,
+        telling: Option<Telling>,
     ) -> Self {
         let (roster, reader) = watch::channel(Arc::default());
         let (leaving, stop) = (CancellationToken::new(), CancellationToken::new());
@@ -93,8 +100,14 @@ impl Replica {
             }
             _ => None,
         };
+        let herald = peers.clone().zip(telling).map(|(peers, telling)| {
+            let herald = Arc::clone(&telling.herald);
+            tokio::spawn(telling.herald.run(peers, telling.cues, stop.clone()));
+            herald
+        });
         let relay = Arc::new(Relay::new(Arc::clone(gateway), peers, leaving.clone()));
-        let port = listener.zip(identity).map(|(listener, identity)| {
+        let parts = listener.zip(identity).zip(herald);
+        let port = parts.map(|((listener, identity), herald)| {
             let (gateway, relay) = (Arc::clone(gateway), Arc::clone(&relay));
             let porter = Porter {
                 identity,
@@ -106,6 +119,7 @@ impl Replica {
                 porter,
                 gateway,
                 relay,
+                herald,
                 stop.clone(),
             ))
         });

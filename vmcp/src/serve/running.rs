@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::budget::{CLOSE_BACKENDS, CLOSE_REGISTRY, CUT, HAND_REST, LAST_ANSWERS, STILL_ACCEPT};
 use super::replica::{Replica, Us};
-use super::wiring::{admin_page, announcer, follow_files, gateway, on_detach, shelf};
+use super::wiring::{admin_page, announcer, follow_files, gateway, on_detach, shelf, telling};
 use super::{ServeError, Source};
 use crate::admin::{self, Admin};
 use crate::backend::Upstream;
@@ -77,8 +77,10 @@ impl Running {
             on_detach(&upstream),
         );
         let streams = CancellationToken::new();
-        let gateway = gateway(&us, &doors, &upstream, &process, streams.clone())?;
-        let replica = Replica::start(config, &us, &gateway, sockets.peers);
+        let telling = telling(&us, sockets.peers.as_ref(), &doors);
+        let (told, drain) = (telling.as_ref(), streams.clone());
+        let gateway = gateway(&us, &doors, &upstream, &process, told, drain)?;
+        let replica = Replica::start(config, &us, &gateway, sockets.peers, telling);
         let admin = Arc::new(admin_page(&us, &doors, &upstream, &process, &leader)?);
         replica.await_peers(&admin);
 

@@ -5,7 +5,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use vmcp_core::id::BackendId;
 
 use super::replica::Us;
 use super::{ServeError, Source};
@@ -16,9 +20,11 @@ use crate::config::Config;
 use crate::discovery::desired::Desired;
 use crate::discovery::files::Files;
 use crate::gateway::Gateway;
+use crate::gateway::cue::{Cue, Cues};
 use crate::gateway::session::Sessions;
 use crate::metrics::{Exposition, MeteredPort, ProcessMeter, Requests, SnapshotCollector};
 use crate::registry::{Cause, Doors, Event, Events};
+use crate::server::Herald;
 use crate::shelf::{Shelf, Stock};
 
 pub(super) fn admin_page(
@@ -78,6 +84,34 @@ pub(super) fn announcer(doors: &Doors) -> Announcer {
     })
 }
 
+/// Who tells clients of changed lists where there are other replicas.
+pub(super) struct Telling {
+    pub(super) herald: Arc<Herald>,
+    pub(super) cues: watch::Sender<Cue>,
+}
+
+/// `None` for a gateway that is alone: its clients are told at once.
+pub(super) fn telling(us: &Us, peers: Option<&TcpListener>, doors: &Doors) -> Option<Telling> {
+    peers.filter(|_| us.shares_keys())?;
+    let events = doors.events.clone();
+    let refresh = move |id: &BackendId, generation| {
+        let id = id.clone();
+        // As with an announcement of its own.
+        let _ = events.try_send(Event::ListChanged { id, generation });
+    };
+    let (cues, _) = watch::channel(Cue::new(doors.snapshots.load()));
+    let herald = Herald::new(
+        doors.snapshots.clone(),
+        doors.clock,
+        Box::new(refresh),
+        Arc::clone(&us.meter),
+    );
+    Some(Telling {
+        herald: Arc::new(herald),
+        cues,
+    })
+}
+
 pub(super) fn on_detach(upstream: &Upstream) -> crate::prober::OnDetach {
     let upstream = upstream.clone();
     Box::new(move |id, generation, cause| match cause {
@@ -91,6 +125,7 @@ pub(super) fn gateway(
     doors: &Doors,
     upstream: &Upstream,
     process: &Arc<ProcessMeter>,
+    telling: Option<&Telling>,
     streams: CancellationToken,
 ) -> Result<Arc<Gateway>, ServeError> {
     let meter = Requests::new(Arc::clone(process));
@@ -100,11 +135,9 @@ pub(super) fn gateway(
         .with_max_age(us.session_max_age);
     let snapshots = doors.snapshots.clone();
     let port = Arc::new(MeteredPort::new(upstream.clone(), snapshots.clone()));
-    Ok(Arc::new(Gateway::new(
-        snapshots,
-        port,
-        sessions,
-        Arc::new(meter),
-        streams,
-    )))
+    let gateway = Gateway::new(snapshots, port, sessions, Arc::new(meter), streams);
+    Ok(Arc::new(match telling {
+        Some(telling) => gateway.with_cues(Cues::given(telling.cues.subscribe())),
+        None => gateway,
+    }))
 }

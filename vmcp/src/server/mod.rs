@@ -15,6 +15,7 @@ mod edge;
 mod endpoint;
 mod facts;
 mod handover;
+mod herald;
 mod owed;
 mod passing;
 mod peer_edge;
@@ -38,6 +39,7 @@ use vmcp_core::limits;
 use crate::gateway::Gateway;
 use crate::peer::listener::{self, Porter};
 
+pub use herald::Herald;
 pub use relay::Relay;
 
 use edge::Edge;
@@ -111,9 +113,10 @@ pub async fn run_peers(
     porter: Porter,
     gateway: Arc<Gateway>,
     relay: Arc<Relay>,
+    herald: Arc<Herald>,
     stop: CancellationToken,
 ) {
-    let service = PeerEdge::new(gateway, relay);
+    let service = PeerEdge::new(gateway, relay, herald);
     listener::serve(listener, porter, service, stop).await;
 }
 

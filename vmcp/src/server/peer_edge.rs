@@ -16,32 +16,38 @@ use hyper::{Request, Response, StatusCode};
 use super::body::{self, Reply};
 use super::edge::Edge;
 use super::handover::{GRAVES, HAND};
+use super::herald::{AGREE, CHANGED, Herald};
 use super::phase_io::Serving;
 use super::relay::{BURY, LOCATE, PART, Relay};
 use crate::gateway::Gateway;
 use crate::gateway::place::Grave;
+
+/// The replicas' own questions.
+const OURS: [&str; 7] = [LOCATE, BURY, HAND, GRAVES, PART, CHANGED, AGREE];
 
 /// Serves the other replicas.
 #[derive(Clone, Debug)]
 pub(super) struct PeerEdge {
     gateway: Arc<Gateway>,
     relay: Arc<Relay>,
+    herald: Arc<Herald>,
     edge: Edge,
 }
 
 impl PeerEdge {
-    pub(super) fn new(gateway: Arc<Gateway>, relay: Arc<Relay>) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>, relay: Arc<Relay>, herald: Arc<Herald>) -> Self {
         let edge = Edge::for_replicas(Arc::clone(&gateway), Arc::clone(&relay));
         Self {
             gateway,
             relay,
+            herald,
             edge,
         }
     }
 
     async fn answer(self, request: Request<Incoming>) -> Response<Reply> {
         let path = request.uri().path();
-        if !matches!(path, LOCATE | BURY | HAND | GRAVES | PART) {
+        if !OURS.contains(&path) {
             return self.edge.passed_on(request).await;
         }
         let path = path.to_owned();
@@ -72,6 +78,12 @@ impl PeerEdge {
         if path == PART {
             self.relay.parted(&serde_json::from_slice(body).ok()?);
             return Some(Vec::new());
+        }
+        if path == CHANGED {
+            return self.herald.hear(body);
+        }
+        if path == AGREE {
+            return self.herald.compare(body);
         }
         let id = std::str::from_utf8(body).ok()?;
         if path == BURY {

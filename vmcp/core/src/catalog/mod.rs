@@ -1,9 +1,10 @@
 //! What backends offer and what clients see of it.
 //!
 //! Owns the catalogue of one backend, the merge of many, conflicts, list pages and their cursors,
-//! and when a catalogue is read again. Entries stay raw: only the name is ever set (T22). Never
+//! when a catalogue is read again, and when the replicas of a gateway list the same. Entries stay raw: only the name is ever set (T22). Never
 //! drops a good entry for a bad neighbour (T14).
 
+mod accord;
 mod cache;
 mod conflict;
 mod cursor;
@@ -15,6 +16,7 @@ mod pages;
 mod published;
 mod rules;
 
+pub use accord::{Accord, Shown, Verdict, Word};
 pub use cache::{CatalogAge, Hint, NEGATIVE_TTL, POSITIVE_TTL, should_refresh};
 pub use conflict::{Conflict, ConflictPolicy, ConflictStrategy, Resolution};
 pub use cursor::{Cursor, CursorError};

@@ -9,6 +9,7 @@
     reason = "helpers of tests stop at a wrong value"
 )]
 
+mod accord;
 mod backoff;
 mod bridge;
 mod bridge_state;
