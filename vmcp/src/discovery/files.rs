@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -128,8 +129,12 @@ async fn settle(changes: &mut mpsc::Receiver<()>) {
 
 /// A watcher of the folders that hold the paths: a file that is replaced has a new inode.
 fn watch(paths: &[PathBuf], changed: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
-    // A full channel holds the news already.
-    let notify = move |_: notify::Result<notify::Event>| _ = changed.try_send(());
+    let notify = move |event: notify::Result<notify::Event>| {
+        if is_news(&event) {
+            // A full channel holds the news already.
+            let _ = changed.try_send(());
+        }
+    };
     let mut watcher = match notify::recommended_watcher(notify) {
         Ok(watcher) => watcher,
         Err(error) => {
@@ -148,6 +153,12 @@ fn watch(paths: &[PathBuf], changed: mpsc::Sender<()>) -> Option<RecommendedWatc
         }
     }
     Some(watcher)
+}
+
+/// Not that somebody reads: we do, whenever there was news.
+fn is_news(event: &notify::Result<notify::Event>) -> bool {
+    let reads = |kind| matches!(kind, EventKind::Access(how) if how != AccessKind::Close(AccessMode::Write));
+    event.as_ref().is_ok_and(|event| !reads(event.kind)) || event.is_err()
 }
 
 fn parent(path: &Path) -> &Path {
@@ -194,6 +205,36 @@ mod tests {
         );
         assert!(again.is_none());
         assert!(matches!(good, Some(Event::Discovered(desired)) if desired.backends.len() == 1));
+    }
+
+    /// Else the gateway would read its files again and again because it has read them.
+    #[tokio::test]
+    async fn to_read_a_file_is_no_news_and_to_write_one_is() {
+        let dir = std::env::temp_dir().join(format!("vmcp-news-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let file = dir.join("gateway.yaml");
+        std::fs::write(&file, GOOD).unwrap();
+        let (seen, mut events) = mpsc::unbounded_channel();
+        let mut watcher = notify::recommended_watcher(move |event| _ = seen.send(event)).unwrap();
+        watcher.watch(&dir, RecursiveMode::NonRecursive).unwrap();
+
+        std::fs::read(&file).unwrap();
+        let last = dir.join("last.yaml");
+        std::fs::write(&last, GOOD).unwrap();
+
+        // Events come in order: what the reading brought on is before the first of the writing.
+        let (mut read, mut written) = (Vec::new(), false);
+        while !written {
+            let event = tokio::time::timeout(Duration::from_secs(10), events.recv());
+            let event = event.await.unwrap().unwrap();
+            let news = is_news(&event);
+            written = event.as_ref().unwrap().paths.contains(&last) && news;
+            if !written {
+                read.push((event, news));
+            }
+        }
+        assert!(!read.is_empty(), "reading is seen");
+        assert!(read.iter().all(|(_, news)| !news), "{read:?}");
     }
 
     #[test]
