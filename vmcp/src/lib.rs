@@ -25,6 +25,8 @@ pub mod config;
 pub mod discovery;
 mod keep_alive;
 
+pub mod lanes;
+
 pub mod peer;
 pub mod pods;
 
@@ -38,3 +40,4 @@ pub mod serve;
 pub mod shelf;
 
 pub mod status;
+pub mod table;

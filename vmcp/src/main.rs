@@ -6,11 +6,18 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
+use mimalloc::MiMalloc;
 use tracing_subscriber::EnvFilter;
 
 use vmcp::cli::{Cli, Command, LogFormat, ProbeArgs, ServeArgs};
 use vmcp::config::Config;
 use vmcp::{probe, serve};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// Checks and watches; what clients ask runs on lanes.
+const WORKERS: usize = 2;
 
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
@@ -34,6 +41,7 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     };
     log(config.log_format, "info");
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

@@ -18,7 +18,14 @@ pub const PACKAGE_EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// What the deciding package may link: codecs and hashes, nothing that acts.
-pub const CORE_DEPENDENCIES: &[&str] = &["base64", "serde", "serde_json", "sha2", "thiserror"];
+pub const CORE_DEPENDENCIES: &[&str] = &[
+    "base64",
+    "memchr",
+    "serde",
+    "serde_json",
+    "sha2",
+    "thiserror",
+];
 
 /// Modules of `vmcp-core`, lowest first. A module may use those of an earlier row, and itself.
 pub const CORE_ORDER: &[&[&str]] = &[

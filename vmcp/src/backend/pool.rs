@@ -5,7 +5,7 @@
 //! traffic comes here: a check takes none and gives none back (R2.2). The lock is held for a push or
 //! a pop, never across an await.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -16,14 +16,16 @@ use super::link::Link;
 use super::reach::To;
 use super::shared::{Shared, Turn};
 use crate::gateway::port::Repeat;
+use crate::lanes;
 
 /// A server that says `Keep-Alive: timeout=5` closes at 5 s; this much earlier we stop using it.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 
 /// Connections that nobody uses right now.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pool {
-    idle: Mutex<Vec<Idle>>,
+    /// Of each lane its own: another thread would be woken for what they bring.
+    idle: Box<[Mutex<Vec<Idle>>]>,
     shared: Shared,
 }
 
@@ -32,6 +34,15 @@ struct Idle {
     link: Link,
     since: Instant,
     keep: Duration,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            idle: (0..lanes::places()).map(|_| Mutex::default()).collect(),
+            shared: Shared::default(),
+        }
+    }
 }
 
 impl Pool {
@@ -46,7 +57,7 @@ impl Pool {
         let now = Instant::now();
         let mut stale = Vec::new();
         let found = {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut idle = self.idle_here();
             loop {
                 let Some(at) = idle.iter().rposition(|one| to.admits(one.link.pin)) else {
                     break None;
@@ -90,16 +101,17 @@ impl Pool {
         self.shared.retire(link);
     }
 
-    /// Takes back a connection whose last answer was read to its end.
-    pub fn put(&self, mut link: Link, keep_alive: Option<Duration>) {
+    /// Takes back a connection whose last answer was read to its end. Whether it still is open is seen
+    /// by whoever takes it, or by the sweep.
+    pub fn put(&self, link: Link, keep_alive: Option<Duration>) {
         if link.shared().is_some() {
             return self.shared.put(&link);
         }
         let keep = idle_limit(keep_alive);
-        if keep.is_zero() || !link.is_open() {
+        if keep.is_zero() {
             return;
         }
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle_here();
         if idle.len() < IN_FLIGHT {
             idle.push(Idle {
                 link,
@@ -113,36 +125,42 @@ impl Pool {
     pub fn sweep(&self) {
         self.shared.sweep();
         let now = Instant::now();
-        let stale: Vec<Idle> = {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.extract_if(.., |one| {
-                now.saturating_duration_since(one.since) >= one.keep || !one.link.is_open()
-            })
-            .collect()
-        };
-        drop(stale);
+        for idle in &self.idle {
+            let stale: Vec<Idle> = lock(idle)
+                .extract_if(.., |one| {
+                    now.saturating_duration_since(one.since) >= one.keep || !one.link.is_open()
+                })
+                .collect();
+            drop(stale);
+        }
     }
 
     /// Closes everything.
     pub fn clear(&self) {
         self.shared.clear();
-        let all = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(all);
+        for idle in &self.idle {
+            let all = std::mem::take(&mut *lock(idle));
+            drop(all);
+        }
     }
 
     #[must_use]
     pub fn len(&self) -> usize {
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
-            + self.shared.idle()
+        self.idle.iter().map(|idle| lock(idle).len()).sum::<usize>() + self.shared.idle()
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    fn idle_here(&self) -> MutexGuard<'_, Vec<Idle>> {
+        lock(&self.idle[lanes::here()])
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How long a connection may lie idle: ours, or a second less than the server's own.

@@ -19,6 +19,7 @@ use crate::discovery::desired::Desired;
 use crate::discovery::files::{Files, StartError};
 use crate::discovery::kube::{self, ClientError, Identity};
 use crate::gateway::seal::SealError;
+use crate::lanes::Lanes;
 
 use edge_points::{Bound, Signals, address, listen};
 pub use keys::KeysError;
@@ -47,6 +48,8 @@ pub enum ServeError {
     Sessions(#[from] SealError),
     #[error("cannot export metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    #[error("cannot start the threads that serve: {0}")]
+    Threads(std::io::Error),
     #[error("cannot wait for signals: {0}")]
     Signals(#[from] std::io::Error),
 }
@@ -80,10 +83,12 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         admin: address(&admin_listener)?,
         peer: peer_listener.as_ref().map(address).transpose()?,
     };
+    let lanes = Lanes::start().map_err(ServeError::Threads)?;
     let sockets = Sockets {
         listener,
         admin: admin_listener,
         peers: peer_listener,
+        lanes: lanes.clone(),
     };
 
     let running = Running::start(&config, source, sockets)?;
@@ -98,6 +103,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         () = running.stop(&config) => tracing::info!("stopped"),
         () = signals.wait() => tracing::warn!("stopped at once by a second signal"),
     }
+    // They run until the end: what was begun on them is finished there.
+    drop(lanes);
     Ok(())
 }
 

@@ -23,6 +23,7 @@ use crate::backend::Upstream;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::discovery::kube::KubeDiscovery;
+use crate::lanes::Lanes;
 use crate::metrics::ProcessMeter;
 use crate::peer::Roster;
 use crate::prober::{Fleet, LiveChecker};
@@ -36,6 +37,8 @@ pub(super) struct Sockets {
     pub(super) admin: TcpListener,
     /// For the other replicas.
     pub(super) peers: Option<TcpListener>,
+    /// Who serves what comes to `listener`.
+    pub(super) lanes: Lanes,
 }
 
 /// Everything that runs.
@@ -116,6 +119,7 @@ impl Running {
             sockets.listener,
             gateway,
             Arc::clone(&replica.relay),
+            sockets.lanes,
             stop.clone(),
         ));
         Ok(Self {

@@ -13,7 +13,7 @@ use hyper::Request;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -23,6 +23,7 @@ use super::Stop;
 use super::again::Again;
 use super::phase_io::{Alarm, PhaseIo, Serving, Version, poll_alarm};
 use super::quiet::Quiet;
+use crate::lanes::Lanes;
 
 /// Why a connection ended that had not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,7 @@ pub(super) async fn serve<S, V, B>(
     mut io: PhaseIo<S>,
     service: &V,
     serving: &Serving,
+    lanes: &Lanes,
     stop: &Stop,
 ) -> Result<(), Ended>
 where
@@ -62,7 +64,7 @@ where
         let resting = match version {
             Version::Http1 => Box::pin(http1(io, service.clone(), serving, stop)).await?,
             Version::Http2 => {
-                Box::pin(http2(io, service.clone(), serving, stop)).await?;
+                Box::pin(http2(io, service.clone(), serving, lanes, stop)).await?;
                 None
             }
         };
@@ -160,6 +162,7 @@ async fn http2<S, V, B>(
     io: PhaseIo<S>,
     service: V,
     serving: &Serving,
+    lanes: &Lanes,
     stop: &Stop,
 ) -> Result<(), hyper::Error>
 where
@@ -171,7 +174,7 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(lanes.clone());
     builder
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits::HEADER_BYTES).unwrap_or(u32::MAX))
@@ -264,7 +267,7 @@ mod tests {
                     }
                 });
                 let io = PhaseIo::new(server, serving.clone(), CLOCKS);
-                serve(io, &service, &serving, &told).await
+                serve(io, &service, &serving, &Lanes::default(), &told).await
             });
             Self { stream, stop, held }
         }

@@ -37,6 +37,7 @@ use tracing::debug;
 use vmcp_core::limits;
 
 use crate::gateway::Gateway;
+use crate::lanes::Lanes;
 use crate::peer::listener::{self, Porter};
 
 pub use herald::Herald;
@@ -69,7 +70,13 @@ pub struct Stop {
 }
 
 /// Serves clients until told to stop, and returns when the last connection is gone.
-pub async fn run(listener: TcpListener, gateway: Arc<Gateway>, relay: Arc<Relay>, stop: Stop) {
+pub async fn run(
+    listener: TcpListener,
+    gateway: Arc<Gateway>,
+    relay: Arc<Relay>,
+    lanes: Lanes,
+    stop: Stop,
+) {
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS));
     let connections = TaskTracker::new();
     loop {
@@ -89,6 +96,14 @@ pub async fn run(listener: TcpListener, gateway: Arc<Gateway>, relay: Arc<Relay>
             connections.spawn(refuse(stream));
             continue;
         };
+        // Woken from here on by the thread that serves it.
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => {
+                debug!(%error, "connection lost on its way");
+                continue;
+            }
+        };
         let serving = Serving::default();
         let edge = Edge::new(
             Arc::clone(&gateway),
@@ -96,11 +111,15 @@ pub async fn run(listener: TcpListener, gateway: Arc<Gateway>, relay: Arc<Relay>
             peer.ip().to_canonical(),
             serving.clone(),
         );
-        let stop = stop.clone();
-        connections.spawn(async move {
-            serve(stream, edge, serving, stop).await;
-            drop(place);
-        });
+        let (stop, lanes, seat) = (stop.clone(), lanes.clone(), lanes.seat());
+        let runtime = seat.runtime().clone();
+        let served = async move {
+            if let Err(error) = serve(stream, edge, serving, &lanes, &stop).await {
+                debug!(%error, "connection ended");
+            }
+            drop((place, seat));
+        };
+        connections.spawn_on(served, &runtime);
     }
     drop(listener);
     connections.close();
@@ -125,12 +144,17 @@ async fn refuse(mut stream: TcpStream) {
     let _ = tokio::time::timeout(REFUSE_DEADLINE, stream.write_all(BUSY)).await;
 }
 
-async fn serve(stream: TcpStream, edge: Edge, serving: Serving, stop: Stop) {
+async fn serve(
+    stream: std::net::TcpStream,
+    edge: Edge,
+    serving: Serving,
+    lanes: &Lanes,
+    stop: &Stop,
+) -> Result<(), connection::Ended> {
+    let stream = TcpStream::from_std(stream)?;
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "no delay not set");
     }
     let io = PhaseIo::new(stream, serving.clone(), CLOCKS);
-    if let Err(error) = connection::serve(io, &edge, &serving, &stop).await {
-        debug!(%error, "connection ended");
-    }
+    connection::serve(io, &edge, &serving, lanes, stop).await
 }
