@@ -4,13 +4,13 @@
 //! it, so that a slow backend uses up nothing of another's (R4.8) and one client not all of a
 //! backend. A call that waits for its client gives its place back; streams and checks take none.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::table::Table;
 use vmcp_core::limits::{IN_FLIGHT, IN_FLIGHT_PRINCIPAL, QUEUE, QUEUE_WAIT};
 
 /// Every place is taken and so is every seat in the queue.
@@ -22,7 +22,7 @@ pub struct Overloaded;
 #[derive(Debug)]
 pub struct Bulkhead {
     places: Arc<Semaphore>,
-    shares: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
+    shares: Mutex<Table<Arc<str>, Arc<Semaphore>>>,
     waiting: AtomicUsize,
 }
 
@@ -40,28 +40,7 @@ impl Default for Bulkhead {
 #[derive(Debug)]
 pub struct Place {
     _place: OwnedSemaphorePermit,
-    _share: Option<Share>,
-}
-
-#[derive(Debug)]
-struct Share {
-    bulkhead: Arc<Bulkhead>,
-    principal: Arc<str>,
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut shares = self.bulkhead.shares();
-        self.permit = None;
-        // Nobody else holds or awaits a part of it: what is idle is not remembered.
-        if shares
-            .get(&self.principal)
-            .is_some_and(|share| Arc::strong_count(share) == 1)
-        {
-            shares.remove(&self.principal);
-        }
-    }
+    _share: Option<OwnedSemaphorePermit>,
 }
 
 impl Bulkhead {
@@ -88,10 +67,7 @@ impl Bulkhead {
     pub fn admit_now(self: &Arc<Self>, principal: Option<&Arc<str>>) -> Option<Place> {
         let share = match principal {
             None => None,
-            Some(principal) => {
-                let permit = self.share_of(principal).try_acquire_owned().ok()?;
-                Some(self.share(principal, permit))
-            }
+            Some(principal) => Some(self.share_of(principal).try_acquire_owned().ok()?),
         };
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         Some(Place {
@@ -104,16 +80,20 @@ impl Bulkhead {
     async fn wait(self: &Arc<Self>, principal: Option<&Arc<str>>) -> Option<Place> {
         let share = match principal {
             None => None,
-            Some(principal) => {
-                let permit = self.share_of(principal).acquire_owned().await.ok()?;
-                Some(self.share(principal, permit))
-            }
+            Some(principal) => Some(self.share_of(principal).acquire_owned().await.ok()?),
         };
         let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
         Some(Place {
             _place: place,
             _share: share,
         })
+    }
+
+    /// Forgets principals that have nothing under way.
+    pub fn sweep(&self) {
+        // Whoever holds a part of a share, or waits for one, has it, too.
+        self.shares()
+            .retain(|_, share| Arc::strong_count(share) > 1);
     }
 
     fn share_of(&self, principal: &Arc<str>) -> Arc<Semaphore> {
@@ -124,16 +104,8 @@ impl Bulkhead {
         Arc::clone(share)
     }
 
-    fn share(self: &Arc<Self>, principal: &Arc<str>, permit: OwnedSemaphorePermit) -> Share {
-        Share {
-            bulkhead: Arc::clone(self),
-            principal: Arc::clone(principal),
-            permit: Some(permit),
-        }
-    }
-
     /// A poisoned lock only means that another thread panicked between two plain map operations.
-    fn shares(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Semaphore>>> {
+    fn shares(&self) -> MutexGuard<'_, Table<Arc<str>, Arc<Semaphore>>> {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -187,14 +159,16 @@ mod tests {
         assert!(bulkhead.admit_now(Some(&"cid".into())).is_some());
     }
 
-    /// What a principal had is forgotten with its last call.
+    /// What a principal had is forgotten soon after its last call, and not before.
     #[tokio::test]
     async fn an_idle_principal_is_not_remembered() {
         let bulkhead = Arc::new(Bulkhead::default());
         let places = fill(&bulkhead, Some("ann"), 3).await;
+        bulkhead.sweep();
         assert_eq!(bulkhead.shares().len(), 1);
 
         drop(places);
+        bulkhead.sweep();
 
         assert_eq!(bulkhead.shares().len(), 0);
     }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use vmcp_core::health::{CallOutcome, Dialect, ProbeReason, SessionMode, Step, Wire};
-use vmcp_core::jsonrpc::{RequestId, raw};
-use vmcp_core::mcp::{Era, meta, method};
+use vmcp_core::jsonrpc::RequestId;
+use vmcp_core::mcp::{Era, is_tool_error, meta, method};
 
 use super::announce::{Announcements, Announcer};
 use super::bulkhead::Place;
@@ -314,7 +314,9 @@ impl Call {
 
     async fn deliver(&mut self, answer: Answer) -> Result<CallOutcome, Broken> {
         let learnt = match &answer {
-            Ok(result) if is_tool_error(&self.request.method, result) => CallOutcome::ToolError,
+            Ok(result) if &*self.request.method == method::TOOLS_CALL && is_tool_error(result) => {
+                CallOutcome::ToolError
+            }
             Ok(_) => CallOutcome::Ok,
             Err(_) => CallOutcome::ToolError,
         };
@@ -382,13 +384,6 @@ impl From<WireError> for Broken {
     fn from(error: WireError) -> Self {
         Self::Wire(error)
     }
-}
-
-/// Few results name the member at all, and looking for the word is far quicker than reading.
-fn is_tool_error(method: &str, result: &str) -> bool {
-    method == method::TOOLS_CALL
-        && result.contains("isError")
-        && raw::top_level(result, "isError") == Some("true")
 }
 
 /// Does a backend of this kind know its clients by a session?

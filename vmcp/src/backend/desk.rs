@@ -21,8 +21,24 @@ use crate::gateway::port::EVENT_BUFFER;
 const MAX_CALLS: usize = 100;
 
 /// What is said to one call, or to the standing listener.
-pub type Inbox = mpsc::Receiver<Result<Inbound, WireError>>;
-type Outbox = mpsc::Sender<Result<Inbound, WireError>>;
+#[derive(Debug)]
+pub struct Inbox(mpsc::Receiver<Heard>);
+type Outbox = mpsc::Sender<Heard>;
+
+/// Boxed: an inbox has room for many, and most calls hear none.
+type Heard = Box<Result<Inbound, WireError>>;
+
+impl Inbox {
+    /// The next message; `None` after the last. May be dropped and asked again.
+    pub async fn recv(&mut self) -> Option<Result<Inbound, WireError>> {
+        self.0.recv().await.map(|heard| *heard)
+    }
+
+    #[cfg(test)]
+    fn try_recv(&mut self) -> Result<Result<Inbound, WireError>, mpsc::error::TryRecvError> {
+        self.0.try_recv().map(|heard| *heard)
+    }
+}
 
 /// What a call wants to hear but for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +86,7 @@ impl Desk {
             hears,
             outbox,
         });
-        Ok(inbox)
+        Ok(Inbox(inbox))
     }
 
     /// Nobody waits for this answer any more.
@@ -89,7 +105,7 @@ impl Desk {
         }
         let (outbox, inbox) = mpsc::channel(EVENT_BUFFER + 1);
         parties.standing = Some(outbox);
-        Ok(inbox)
+        Ok(Inbox(inbox))
     }
 
     /// Hands on one message. A request that nobody takes comes back.
@@ -113,7 +129,7 @@ impl Desk {
                 if let Some(outbox) = outbox
                     && outbox.capacity() > 1
                 {
-                    let _ = outbox.try_send(Ok(message));
+                    let _ = outbox.try_send(Box::new(Ok(message)));
                 }
                 None
             }
@@ -122,9 +138,10 @@ impl Desk {
             } => {
                 let unheard = (id.clone(), method.clone());
                 match parties.newest() {
-                    Some(outbox) if outbox.capacity() > 1 => {
-                        outbox.try_send(Ok(message)).err().map(|_| unheard)
-                    }
+                    Some(outbox) if outbox.capacity() > 1 => outbox
+                        .try_send(Box::new(Ok(message)))
+                        .err()
+                        .map(|_| unheard),
                     Some(_full) => Some(unheard),
                     None => {
                         parties.spoke_to_nobody = true;
@@ -140,7 +157,9 @@ impl Desk {
     pub fn tell_a_call(&self, notification: Inbound) -> bool {
         let parties = self.lock();
         match parties.newest_call() {
-            Some(outbox) if outbox.capacity() > 1 => outbox.try_send(Ok(notification)).is_ok(),
+            Some(outbox) if outbox.capacity() > 1 => {
+                outbox.try_send(Box::new(Ok(notification))).is_ok()
+            }
             _ => false,
         }
     }
@@ -150,17 +169,17 @@ impl Desk {
         let mut parties = self.lock();
         parties.lost = true;
         for party in parties.calls.drain(..) {
-            let _ = party.outbox.try_send(Err(why.clone()));
+            let _ = party.outbox.try_send(Box::new(Err(why.clone())));
         }
         if let Some(standing) = parties.standing.take() {
-            let _ = standing.try_send(Err(why.clone()));
+            let _ = standing.try_send(Box::new(Err(why.clone())));
         }
     }
 
     /// The standing listener hears that there is nothing more to hear; calls go on.
     pub fn fall_silent(&self, why: &WireError) {
         if let Some(standing) = self.lock().standing.take() {
-            let _ = standing.try_send(Err(why.clone()));
+            let _ = standing.try_send(Box::new(Err(why.clone())));
         }
     }
 
@@ -194,7 +213,7 @@ impl Parties {
             .position(|party| nameless || party.id == *id);
         if let Some(at) = at {
             let party = self.calls.remove(at);
-            let _ = party.outbox.try_send(Ok(message));
+            let _ = party.outbox.try_send(Box::new(Ok(message)));
         }
     }
 

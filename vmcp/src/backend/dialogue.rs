@@ -4,7 +4,7 @@
 //! and to the clock, whichever speaks first. Questions of the backend's go to the client and its
 //! answers back beside the call; the clock stands still meanwhile.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -49,11 +49,10 @@ impl Call {
     /// Listens until the answer is there.
     pub(super) async fn converse(
         &mut self,
-        sending: impl Future<Output = Result<Sent, WireError>>,
+        mut sending: Pin<&mut impl Future<Output = Result<Sent, WireError>>>,
         mut inbox: Option<Inbox>,
         route: Route<'_>,
     ) -> Result<(Answer, Option<Sent>), Broken> {
-        let mut sending = pin!(sending);
         let mut sent = None;
         let mut over = pin!(self.clock.over());
         loop {

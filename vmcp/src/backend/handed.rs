@@ -3,7 +3,7 @@
 //! Owns what another replica opened for a client until its next call here, and the knowledge that
 //! a client lost what it had. Opens and ends nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +13,7 @@ use vmcp_core::id::BackendId;
 use vmcp_core::limits::MAX_SESSIONS;
 
 use crate::gateway::port::{HandedSession, HandedUpstream};
+use crate::table::Table;
 
 /// Clients that something is known of: all that have state here, and those whose end is under way.
 const CLIENTS: usize = 2 * MAX_SESSIONS;
@@ -36,7 +37,7 @@ pub struct Handed {
 
 #[derive(Debug, Default)]
 struct Clients {
-    handed: HashMap<Arc<str>, Vec<HandedSession>>,
+    handed: Table<Arc<str>, Vec<HandedSession>>,
     lost: HashSet<Arc<str>>,
 }
 

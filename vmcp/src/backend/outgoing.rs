@@ -8,8 +8,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::request::Builder;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -29,6 +28,7 @@ const MCP_SESSION_ID: HeaderName = HeaderName::from_static(header::MCP_SESSION_I
 const MCP_PROTOCOL_VERSION: HeaderName = HeaderName::from_static(header::MCP_PROTOCOL_VERSION);
 const MCP_METHOD: HeaderName = HeaderName::from_static(header::MCP_METHOD);
 const MCP_NAME: HeaderName = HeaderName::from_static(header::MCP_NAME);
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static(header::LAST_EVENT_ID);
 
 /// More headers than any of our requests has.
 const HEADERS: usize = 12;
@@ -108,6 +108,64 @@ pub enum Last {
     No,
 }
 
+/// Where requests of one URL go, as their heads say it.
+#[derive(Clone, Debug)]
+pub struct Address {
+    uri: Uri,
+    host: HeaderValue,
+}
+
+impl Address {
+    /// # Errors
+    /// A configured host header that no HTTP header can carry.
+    pub fn of(url: &Url, endpoint: &Endpoint) -> Result<Self, http::Error> {
+        let uri = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()).try_into()?,
+            None => url.path().try_into()?,
+        };
+        let host = match (&endpoint.host_header, url.port()) {
+            (Some(host), _) => HeaderValue::from_str(host)?,
+            (None, Some(port)) => HeaderValue::from_str(&format!("{}:{port}", name(url)))?,
+            (None, None) => HeaderValue::from_str(name(url))?,
+        };
+        Ok(Self { uri, host })
+    }
+
+    /// A POST of one JSON-RPC message.
+    ///
+    /// # Errors
+    /// A name that no HTTP header can carry.
+    pub fn post(&self, voice: Voice<'_>, body: Bytes) -> Result<Outgoing, http::Error> {
+        let mut request = self.start(Method::POST, body);
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(ACCEPT, ACCEPT_REPLY);
+        speak(headers, voice)?;
+        Ok(request)
+    }
+
+    fn get(&self, voice: Voice<'_>) -> Result<Outgoing, http::Error> {
+        let mut request = self.start(Method::GET, Bytes::new());
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, ACCEPT_STREAM);
+        speak(headers, voice)?;
+        Ok(request)
+    }
+
+    fn start(&self, method: Method, body: Bytes) -> Outgoing {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = self.uri.clone();
+        let mut headers = HeaderMap::with_capacity(HEADERS);
+        headers.insert(HOST, self.host.clone());
+        headers.insert(USER_AGENT, AGENT);
+        // No decompression: a small body must not become a large one here.
+        headers.insert(ACCEPT_ENCODING, IDENTITY);
+        *request.headers_mut() = headers;
+        request
+    }
+}
+
 /// A POST of one JSON-RPC message to the backend's URL.
 ///
 /// # Errors
@@ -126,10 +184,7 @@ pub fn post_to(
     voice: Voice<'_>,
     body: Vec<u8>,
 ) -> Result<Outgoing, http::Error> {
-    let builder = start(Method::POST, url, endpoint)
-        .header(CONTENT_TYPE, JSON)
-        .header(ACCEPT, ACCEPT_REPLY);
-    speak(builder, voice).body(Full::new(Bytes::from(body)))
+    Address::of(url, endpoint)?.post(voice, body.into())
 }
 
 /// The GET that opens a 2024-11-05 stream.
@@ -137,9 +192,7 @@ pub fn post_to(
 /// # Errors
 /// As [`post`].
 pub fn get_stream(endpoint: &Endpoint) -> Result<Outgoing, http::Error> {
-    start(Method::GET, &endpoint.url, endpoint)
-        .header(ACCEPT, ACCEPT_STREAM)
-        .body(Full::default())
+    Address::of(&endpoint.url, endpoint)?.get(Voice::Plain)
 }
 
 /// The GET that opens the event stream of a session, or goes on with one after an event of it.
@@ -151,12 +204,12 @@ pub fn listen(
     voice: Voice<'_>,
     after: Option<&str>,
 ) -> Result<Outgoing, http::Error> {
-    let mut builder = start(Method::GET, &endpoint.url, endpoint).header(ACCEPT, ACCEPT_STREAM);
+    let mut request = Address::of(&endpoint.url, endpoint)?.get(voice)?;
     // An id that no header can hold cannot be gone on with.
     if let Some(after) = after.and_then(|id| HeaderValue::from_str(id).ok()) {
-        builder = builder.header(header::LAST_EVENT_ID, after);
+        request.headers_mut().insert(LAST_EVENT_ID, after);
     }
-    speak(builder, voice).body(Full::default())
+    Ok(request)
 }
 
 /// The DELETE that ends a session (T7).
@@ -168,15 +221,15 @@ pub fn delete(
     version: ProtocolVersion,
     session: &SessionId,
 ) -> Result<Outgoing, http::Error> {
-    let builder = start(Method::DELETE, &endpoint.url, endpoint).header(ACCEPT, ACCEPT_REPLY);
-    speak(
-        builder,
-        Voice::Legacy {
-            version,
-            session: Some(session),
-        },
-    )
-    .body(Full::default())
+    let voice = Voice::Legacy {
+        version,
+        session: Some(session),
+    };
+    let mut request = Address::of(&endpoint.url, endpoint)?.start(Method::DELETE, Bytes::new());
+    let headers = request.headers_mut();
+    headers.insert(ACCEPT, ACCEPT_REPLY);
+    speak(headers, voice)?;
+    Ok(request)
 }
 
 /// Says that the connection ends after this request.
@@ -206,41 +259,17 @@ pub fn add(request: &mut Outgoing, params: &[(Box<str>, Box<str>)]) -> Result<()
     Ok(())
 }
 
-fn start(method: Method, url: &Url, endpoint: &Endpoint) -> Builder {
-    let path = match url.query() {
-        Some(query) => format!("{}?{query}", url.path()),
-        None => url.path().to_owned(),
-    };
-    let mut builder = Request::builder().method(method).uri(path);
-    if let Some(headers) = builder.headers_mut() {
-        *headers = HeaderMap::with_capacity(HEADERS);
-    }
-    builder
-        .header(HOST, host(url, endpoint))
-        .header(USER_AGENT, AGENT)
-        // No decompression: a small body must not become a large one here.
-        .header(ACCEPT_ENCODING, IDENTITY)
+fn name(url: &Url) -> &str {
+    url.host_str().unwrap_or_default()
 }
 
-fn host(url: &Url, endpoint: &Endpoint) -> String {
-    if let Some(host) = &endpoint.host_header {
-        return host.to_string();
-    }
-    let name = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{name}:{port}"),
-        None => name.to_owned(),
-    }
-}
-
-fn speak(builder: Builder, voice: Voice<'_>) -> Builder {
+fn speak(headers: &mut HeaderMap, voice: Voice<'_>) -> Result<(), http::Error> {
     match voice {
-        Voice::Plain => builder,
+        Voice::Plain => {}
         Voice::Legacy { version, session } => {
-            let builder = with_version(builder, version);
-            match session {
-                Some(id) => builder.header(MCP_SESSION_ID, id.as_str()),
-                None => builder,
+            tell_version(headers, version);
+            if let Some(id) = session {
+                headers.insert(MCP_SESSION_ID, HeaderValue::from_str(id.as_str())?);
             }
         }
         Voice::Modern {
@@ -248,23 +277,25 @@ fn speak(builder: Builder, voice: Voice<'_>) -> Builder {
             method,
             name,
         } => {
-            let builder = with_version(builder, version).header(MCP_METHOD, method);
-            match name {
-                Some(name) => builder.header(MCP_NAME, header::encode_name(name)),
-                None => builder,
+            tell_version(headers, version);
+            headers.insert(MCP_METHOD, HeaderValue::from_str(method)?);
+            if let Some(name) = name {
+                let name = header::encode_name(name);
+                headers.insert(MCP_NAME, HeaderValue::from_str(&name)?);
             }
         }
     }
+    Ok(())
 }
 
 /// The header exists since 2025-06-18; a 2025-03-26 server does not know it.
-fn with_version(builder: Builder, version: ProtocolVersion) -> Builder {
+fn tell_version(headers: &mut HeaderMap, version: ProtocolVersion) {
     match version {
-        ProtocolVersion::V2024_11_05 | ProtocolVersion::V2025_03_26 => builder,
-        _ => builder.header(
-            MCP_PROTOCOL_VERSION,
-            HeaderValue::from_static(version.as_str()),
-        ),
+        ProtocolVersion::V2024_11_05 | ProtocolVersion::V2025_03_26 => {}
+        _ => {
+            let version = HeaderValue::from_static(version.as_str());
+            headers.insert(MCP_PROTOCOL_VERSION, version);
+        }
     }
 }
 

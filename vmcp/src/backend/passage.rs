@@ -5,9 +5,11 @@
 //! the end means in `call`.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::time::Instant;
 
@@ -21,16 +23,16 @@ use super::dialogue::Sent;
 use super::link::{Counted, Link, Outgoing};
 use super::message::Answer;
 use super::opened::{Opened, Way};
-use super::outgoing::{self, Voice};
+use super::outgoing::{self, Address, Voice};
 use super::reach::To;
 use super::side::{SIDE_MESSAGE_WITHIN, Side};
 use super::site::Site;
 use super::slot::Slot;
-use super::wire::{WireError, exchange, next_id};
+use super::wire::{WireError, exchange_in_time, next_id};
 use crate::gateway::port::{Repeat, UpstreamRequest};
 use crate::pods::Pin;
 
-/// The clock of the call bounds an exchange; this only keeps a forgotten one from staying for ever.
+/// The clock of the call bounds what is sent; this only keeps something forgotten from staying for ever.
 const LONGEST_EXCHANGE: Duration = Duration::from_secs(86_400);
 
 /// A stopping gateway, or a backend that is being removed, waits for this.
@@ -131,15 +133,15 @@ impl Call {
                 ..
             }) => {
                 let side = stream.side.clone();
-                let sending = async move {
+                let mut sending = Box::pin(async move {
                     side.send(body, far()).await?;
                     Ok(Sent::Taken)
-                };
-                self.converse(sending, inbox, route).await
+                });
+                self.converse(sending.as_mut(), inbox, route).await
             }
             _ => {
-                let request = self.post(route, body)?;
-                let sending = send(Arc::clone(&self.slot), request, &id, self.patience(route));
+                let letter = self.letter(route, body);
+                let sending = pin!(send(letter, &id, self.patience(route)));
                 self.converse(sending, inbox, route).await
             }
         };
@@ -161,27 +163,15 @@ impl Call {
         }
     }
 
-    fn post(&self, route: Route<'_>, body: Vec<u8>) -> Result<Outgoing, WireError> {
-        let voice = match route {
-            Route::Modern(version) => Voice::Modern {
-                version,
-                method: &self.request.method,
-                name: self.request.name.as_deref(),
-            },
-            Route::Stateless(version) => Voice::Legacy {
-                version,
-                session: None,
-            },
-            Route::Session(opened) => Voice::Legacy {
-                version: opened.version,
-                session: opened.way.id(),
-            },
-        };
-        let mut request = outgoing::post(&self.slot.site.endpoint, voice, body)?;
-        if matches!(route, Route::Modern(_)) {
-            outgoing::add(&mut request, &self.request.param_headers)?;
+    fn letter<'a>(&self, route: Route<'a>, body: Vec<u8>) -> Letter<'a> {
+        Letter {
+            slot: Arc::clone(&self.slot),
+            route,
+            method: Arc::clone(&self.request.method),
+            name: self.request.name.clone(),
+            param_headers: self.request.param_headers.clone(),
+            body: body.into(),
         }
-        Ok(request)
     }
 
     fn patience(&self, route: Route<'_>) -> Patience {
@@ -310,24 +300,62 @@ struct Patience {
     connect_by: Instant,
 }
 
-/// Sends the request on an idle connection or a new one. T19: again only where it provably never
-/// left or was never processed, or where the request may run twice.
-async fn send(
+/// What is sent, once or again.
+struct Letter<'a> {
     slot: Arc<Slot>,
-    request: Outgoing,
-    id: &RequestId,
-    patience: Patience,
-) -> Result<Sent, WireError> {
+    route: Route<'a>,
+    method: Arc<str>,
+    name: Option<Arc<str>>,
+    param_headers: Vec<(Box<str>, Box<str>)>,
+    body: Bytes,
+}
+
+impl Letter<'_> {
+    fn request(&self) -> Result<Outgoing, WireError> {
+        let voice = match self.route {
+            Route::Modern(version) => Voice::Modern {
+                version,
+                method: &self.method,
+                name: self.name.as_deref(),
+            },
+            Route::Stateless(version) => Voice::Legacy {
+                version,
+                session: None,
+            },
+            Route::Session(opened) => Voice::Legacy {
+                version: opened.version,
+                session: opened.way.id(),
+            },
+        };
+        let site = &self.slot.site;
+        let mut request = match &site.address {
+            Some(address) => address.post(voice, self.body.clone())?,
+            None => {
+                Address::of(&site.endpoint.url, &site.endpoint)?.post(voice, self.body.clone())?
+            }
+        };
+        if matches!(self.route, Route::Modern(_)) {
+            outgoing::add(&mut request, &self.param_headers)?;
+        }
+        Ok(request)
+    }
+}
+
+/// Sends it on an idle connection or a new one. T19: again only where it provably never left or was
+/// never processed, or where the request may run twice.
+async fn send(letter: Letter<'_>, id: &RequestId, patience: Patience) -> Result<Sent, WireError> {
     let Patience { to, repeat, .. } = patience;
+    let slot = &letter.slot;
     let mut idle = slot.pool.take(repeat, to);
     let mut again = UNPROCESSED_REPEATS;
     loop {
         let was_idle = idle.is_some();
         let mut link = match idle.take() {
             Some(link) => link,
-            None => Box::pin(dial(&slot, patience)).await?,
+            None => Box::pin(dial(slot, patience)).await?,
         };
-        match exchange(&mut link, request.clone(), id, far()).await {
+        // The clock of the call bounds it.
+        match exchange_in_time(&mut link, letter.request()?, id).await {
             Ok(reply) => return Ok(Sent::Replied(Box::new((link, reply)))),
             Err(WireError::Unsent) if again > 0 => {}
             Err(WireError::Lost(_)) if was_idle && repeat == Repeat::Freely => {}

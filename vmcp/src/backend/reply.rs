@@ -32,13 +32,16 @@ use super::wire::{Challenged, Refusal, WireError, within};
 pub const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 
 /// A refusal whose body hangs still is a refusal: its status must not become a timeout.
-const REFUSAL_BODY_WAIT: Duration = Duration::from_secs(1);
+pub(super) const REFUSAL_BODY_WAIT: Duration = Duration::from_secs(1);
 
 /// After the answer, the end of the stream is awaited this long to use the connection again.
 const TAIL_WAIT: Duration = Duration::from_millis(50);
 
 /// Bytes after the answer that are read to use the connection again.
 const MAX_TAIL_BYTES: usize = 16 * 1024;
+
+const SESSION: HeaderName = HeaderName::from_static(header::MCP_SESSION_ID);
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// A reply whose head is there.
 #[derive(Debug)]
@@ -120,13 +123,8 @@ impl Reply {
                 )));
             }
         };
-        let session = text(
-            &head.headers,
-            HeaderName::from_static(header::MCP_SESSION_ID),
-        )
-        .and_then(|id| SessionId::parse(id).ok());
-        let keep_alive =
-            text(&head.headers, HeaderName::from_static("keep-alive")).and_then(keep_alive);
+        let session = text(&head.headers, SESSION).and_then(|id| SessionId::parse(id).ok());
+        let keep_alive = text(&head.headers, KEEP_ALIVE).and_then(keep_alive);
         Ok(Self {
             session,
             keep_alive,
@@ -366,17 +364,15 @@ fn media(headers: &HeaderMap) -> Media {
     let Some(value) = text(headers, CONTENT_TYPE) else {
         return Media::Absent;
     };
-    let essence = value
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    match essence.as_str() {
-        "" => Media::Absent,
-        "application/json" => Media::Json,
-        "text/event-stream" => Media::Events,
-        other => Media::Other(other.into()),
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    if essence.is_empty() {
+        Media::Absent
+    } else if essence.eq_ignore_ascii_case("application/json") {
+        Media::Json
+    } else if essence.eq_ignore_ascii_case("text/event-stream") {
+        Media::Events
+    } else {
+        Media::Other(essence.to_ascii_lowercase().into())
     }
 }
 

@@ -13,6 +13,7 @@ use vmcp_core::limits::UNPROCESSED_REPEATS;
 use super::announce::News;
 use super::ear::Ears;
 use super::link::{Link, Outgoing};
+use super::outgoing::Address;
 use super::reach::To;
 use super::reply::Reply;
 use super::side::Places;
@@ -24,6 +25,8 @@ use crate::snapshot::Endpoint;
 #[derive(Debug)]
 pub struct Site {
     pub endpoint: Arc<Endpoint>,
+    /// Of its URL; `None` where no request can be written.
+    pub address: Option<Address>,
     pub tls: Trust,
     pub places: Places,
     pub ears: Ears,
@@ -35,6 +38,7 @@ impl Site {
     pub fn new(endpoint: &Arc<Endpoint>) -> Arc<Self> {
         Arc::new(Self {
             endpoint: Arc::clone(endpoint),
+            address: Address::of(&endpoint.url, endpoint).ok(),
             tls: Trust::Machine,
             places: Places::default(),
             ears: Ears::default(),

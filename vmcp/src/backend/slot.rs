@@ -4,7 +4,6 @@
 //! backend in trouble uses up nothing of another's (R4.8). Closing is teardown: it happens after
 //! detaching, outside any lock, and a failure of it changes nothing (R4.3).
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -25,6 +24,7 @@ use super::session::{Cell, Opened, Terms};
 use super::site::Site;
 use super::told::Told;
 use crate::gateway::port::{HandedSession, SessionScope, Target};
+use crate::table::Table;
 
 /// Idle leases kept for the next modern client; more are ended at once.
 const IDLE_LEASES: usize = 16;
@@ -56,7 +56,7 @@ pub struct Slot {
     pub under_way: TaskTracker,
     pub told: Told,
     announcer: Announcer,
-    clients: Mutex<HashMap<Arc<str>, Arc<Cell>>>,
+    clients: Mutex<Table<Arc<str>, Arc<Cell>>>,
     leases: Mutex<Vec<Lease>>,
 }
 
@@ -259,6 +259,7 @@ impl Slot {
 
     async fn sweep(&self) {
         self.pool.sweep();
+        self.places.sweep();
         self.site
             .news
             .tell(&self.announcer, &self.id, self.generation);

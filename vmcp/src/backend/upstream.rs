@@ -4,7 +4,7 @@
 //! share is the map of slots, locked for a lookup at a time: one backend in trouble never blocks
 //! another (R4.8). Knows no client.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,6 +33,7 @@ use crate::gateway::port::{
     UpstreamEvents, UpstreamListen, UpstreamRequest, UpstreamStream,
 };
 use crate::snapshot::{Endpoint, ProtocolChoice, SessionLoss, Transport};
+use crate::table::Table;
 
 /// Calls of a deleted backend are cut off after this long: nothing of it may be left after 5 s
 /// (R2.8), and closing its sessions takes up to 2 s.
@@ -62,7 +63,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Slots {
-    live: HashMap<(BackendId, Generation), Arc<Slot>>,
+    live: Table<(BackendId, Generation), Arc<Slot>>,
     detached: VecDeque<(BackendId, Generation)>,
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::TryFutureExt as _;
 use hyper::body::Incoming;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::{Instant, timeout_at};
@@ -19,7 +20,7 @@ use vmcp_core::jsonrpc::{RequestId, RpcError};
 use super::connect::ConnectError;
 use super::link::{Link, LinkError, Outgoing};
 use super::message;
-use super::reply::{self, Reply};
+use super::reply::{self, REFUSAL_BODY_WAIT, Reply};
 
 /// Why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -168,6 +169,20 @@ pub async fn exchange(
     link.until(Reply::open(response, expects, deadline)).await
 }
 
+/// As [`exchange`], for whoever has a clock of its own.
+///
+/// # Errors
+/// As [`exchange`], but for `Timeout`.
+pub async fn exchange_in_time(
+    link: &mut Link,
+    request: Outgoing,
+    expects: &RequestId,
+) -> Result<Reply, WireError> {
+    let response = link.send(request).await?;
+    let deadline = Instant::now() + REFUSAL_BODY_WAIT;
+    link.until(Reply::open(response, expects, deadline)).await
+}
+
 /// Sends a message that wants no answer (a notification, a response of ours, a DELETE) and returns
 /// the HTTP status.
 ///
@@ -198,11 +213,13 @@ pub async fn exchange_stream(
 ///
 /// # Errors
 /// `Timeout` alone.
-pub async fn within<F: Future>(deadline: Instant, future: F) -> Result<F::Output, WireError> {
+pub fn within<F: Future>(
+    deadline: Instant,
+    future: F,
+) -> impl Future<Output = Result<F::Output, WireError>> {
     let allowed = deadline.saturating_duration_since(Instant::now());
-    timeout_at(deadline, future)
-        .await
-        .map_err(|_elapsed| WireError::Timeout(allowed))
+    // Not `async`: such a function has room for its arguments and for what it makes of them.
+    timeout_at(deadline, future).map_err(move |_elapsed| WireError::Timeout(allowed))
 }
 
 #[cfg(test)]

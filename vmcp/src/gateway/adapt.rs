@@ -65,11 +65,6 @@ pub(super) fn error(client: Era, backend: Era, of: &str, error: RpcError) -> Rpc
     RpcError { code, ..error }
 }
 
-/// Is this the result of a tool that failed by its own account?
-pub(super) fn is_tool_error(result: &str) -> bool {
-    result.contains("\"isError\"") && raw::top_level(result, "isError") == Some("true")
-}
-
 fn untranslatable(kind: &str) -> RpcError {
     RpcError::new(
         code::INTERNAL_ERROR,
@@ -123,13 +118,6 @@ mod tests {
             "{}",
             error.message
         );
-    }
-
-    #[test]
-    fn a_tool_error_is_seen_at_the_top_level_only() {
-        assert!(is_tool_error(r#"{"content":[],"isError":true}"#));
-        assert!(!is_tool_error(r#"{"content":[],"isError":false}"#));
-        assert!(!is_tool_error(r#"{"structuredContent":{"isError":true}}"#));
     }
 
     /// The modern era demands to be told how long a resource may be kept.

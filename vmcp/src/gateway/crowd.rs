@@ -4,7 +4,6 @@
 //! all of them are in use. Nothing is lost but state at backends: an id carries its own claims and
 //! comes back to life with the next request, while a refused client cannot work at all.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -12,6 +11,7 @@ use tokio::sync::Notify;
 use vmcp_core::limits;
 
 use super::live::Live;
+use crate::table::Table;
 
 /// So many leave at a time that the search for them costs each newcomer little.
 const LEAVING: usize = limits::MAX_SESSIONS / 20;
@@ -25,7 +25,7 @@ pub(super) struct Crowd {
 
 impl Crowd {
     /// Makes room in the table. `false`: all sessions are in use.
-    pub(super) fn make_room(&self, live: &mut HashMap<Arc<str>, Arc<Live>>) -> bool {
+    pub(super) fn make_room(&self, live: &mut Table<Arc<str>, Arc<Live>>) -> bool {
         if live.len() < limits::MAX_SESSIONS {
             return true;
         }

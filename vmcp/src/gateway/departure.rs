@@ -3,18 +3,18 @@
 //! Owns the memory of where they went, so that a request that still comes here finds them. Fills
 //! only while this process stops; it is never emptied, because it dies with the process.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use super::session::Hold;
+use crate::table::Table;
 
 /// The pod where a session has arrived; `None` while it is on its way.
 type Arrival = watch::Sender<Option<Box<str>>>;
 
 #[derive(Debug, Default)]
-pub(super) struct Departures(Mutex<HashMap<Arc<str>, Arrival>>);
+pub(super) struct Departures(Mutex<Table<Arc<str>, Arrival>>);
 
 impl Departures {
     pub(super) fn begin(&self, id: &Arc<str>) {

@@ -115,7 +115,7 @@ impl Gateway {
         method: &'static str,
         request: &Request<'_>,
         started: Instant,
-    ) -> Result<Forward, Answer> {
+    ) -> Result<Box<Forward>, Answer> {
         let params = request.params.map_or("{}", RawValue::get);
         let snapshot = self.snapshots.load();
         let refused = |error| self.refuse(request, method, started, (200, error));
@@ -164,7 +164,7 @@ impl Gateway {
             },
             principal: None,
         };
-        Ok(Forward {
+        Ok(Box::new(Forward {
             id: request.id.clone(),
             backend_era: era,
             task: is_about_task(method).then(|| task::id_of(params)).flatten(),
@@ -173,7 +173,7 @@ impl Gateway {
             meter,
             method,
             upstream,
-        })
+        }))
     }
 
     fn refuse(

@@ -43,9 +43,9 @@ pub(super) fn claims(facts: &Facts<'_>, message: &Message<'_>) -> bool {
     {
         return true;
     }
-    params.is_some_and(|params| {
-        params.get().contains(meta::PROTOCOL_VERSION) && ModernMeta::parse(params.get()).is_some()
-    })
+    params
+        .map(RawValue::get)
+        .is_some_and(|params| meta::may_be_modern(params) && ModernMeta::parse(params).is_some())
 }
 
 impl Gateway {

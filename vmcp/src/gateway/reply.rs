@@ -14,7 +14,7 @@ use vmcp_core::bridge::{InputCapabilities, response_to, url_elicitations};
 use vmcp_core::jsonrpc::{self, RpcError, raw};
 use vmcp_core::limits;
 use vmcp_core::mcp::error::code;
-use vmcp_core::mcp::{Era, ProtocolVersion, method};
+use vmcp_core::mcp::{Era, ProtocolVersion, is_tool_error, method};
 
 use super::Gateway;
 use super::adapt;
@@ -45,7 +45,7 @@ pub(super) struct Last {
 
 /// A call on its way back.
 pub(super) struct Reply {
-    pub forward: Forward,
+    pub forward: Box<Forward>,
     pub port: Arc<dyn BackendPort>,
     pub parking: Arc<Parking>,
     pub source: Source,
@@ -57,7 +57,7 @@ pub(super) struct Reply {
 
 impl Gateway {
     /// Sends the request, unless it continues one, and answers with what comes back.
-    pub(super) async fn reply(&self, mut forward: Forward) -> Answer {
+    pub(super) async fn reply(&self, mut forward: Box<Forward>) -> Answer {
         let continued = match continued(&self.parking, &mut forward) {
             Ok(continued) => continued,
             Err(error) => {
@@ -75,7 +75,8 @@ impl Gateway {
         };
         match continued {
             Continued::Anew(round) => {
-                reply.source = Source::Starting(self.port.send(reply.forward.upstream.clone()));
+                let sent = self.port.send(reply.forward.upstream.clone());
+                reply.source = Source::starting(sent, &reply.forward.view);
                 reply.round = round;
             }
             Continued::Parked(call) => {
@@ -232,14 +233,14 @@ impl Reply {
             method,
             backend_era,
             ..
-        } = &self.forward;
+        } = &*self.forward;
         let (era, backend_era) = (self.forward.caller.era, *backend_era);
         match end {
             Next::Event(Ok(UpstreamEvent::Response(Ok(result)))) => {
                 if self.wants_input(&result) {
                     return self.fail(rounds::without_stream(self, &result));
                 }
-                let code = if adapt::is_tool_error(&result) {
+                let code = if is_tool_error(&result) {
                     "tool_error"
                 } else {
                     "ok"

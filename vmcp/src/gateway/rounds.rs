@@ -98,7 +98,7 @@ impl Dialogue {
             ..first.clone()
         };
         reply.round += 1;
-        reply.source = Source::Starting(reply.port.send(again));
+        reply.source = Source::starting(reply.port.send(again), &reply.forward.view);
     }
 
     fn withdraw_all(&self, pending: &[Pending]) {

@@ -4,7 +4,7 @@
 //! carries its own claims, so it outlives the table entry: idle expiry ends upstream state, not the
 //! id. Never trusts an id that it cannot open, and never says why it could not (T10: 404, always).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +18,7 @@ use super::departure::Departures;
 use super::live::Live;
 use super::seal::{Purpose, SealError, Sealer};
 use super::tombstones::{Grave, Tombstones};
+use crate::table::Table;
 
 /// Longest id that is looked at: claims are bounded, anything longer was not minted here.
 const MAX_ID_LEN: usize = 2 * limits::SESSION_CLAIMS;
@@ -38,7 +39,7 @@ pub enum SessionError {
 pub struct Sessions {
     sealer: Arc<Sealer>,
     owner: Owner,
-    live: Mutex<HashMap<Arc<str>, Arc<Live>>>,
+    live: Mutex<Table<Arc<str>, Arc<Live>>>,
     tombstones: Mutex<Tombstones>,
     /// Unused for this long, a session loses its state here.
     pub(super) idle: Duration,

@@ -1,29 +1,50 @@
 //! Where the events of a call come from, for as long as there are any.
 //!
-//! Owns the one rule that both sides of a reply rely on: a call that ends without a response is an
-//! error, never a silence.
+//! Owns how long the first word took, and the one rule that both sides of a reply rely on: a call that
+//! ends without a response is an error, never a silence.
+
+use std::sync::Arc;
+use std::time::Instant;
 
 use futures::future::BoxFuture;
 
 use vmcp_core::health::{ProbeFailure, ProbeReason, Step};
 
 use super::port::{UpstreamError, UpstreamEvent, UpstreamEvents};
+use crate::snapshot::BackendView;
 
 type Sent = BoxFuture<'static, Result<UpstreamEvents, UpstreamError>>;
 pub(super) type Event = Result<UpstreamEvent, UpstreamError>;
 
 /// Where the events come from.
 pub(super) enum Source {
-    Starting(Sent),
+    Starting(Starting),
     Running(UpstreamEvents),
     Done,
 }
 
+/// A call that has said nothing yet.
+pub(super) struct Starting {
+    sent: Sent,
+    since: Instant,
+    view: Arc<BackendView>,
+}
+
 impl Source {
+    /// A call that was sent just now to this backend.
+    pub(super) fn starting(sent: Sent, view: &Arc<BackendView>) -> Self {
+        Self::Starting(Starting {
+            sent,
+            since: Instant::now(),
+            view: Arc::clone(view),
+        })
+    }
+
     pub(super) async fn event(&mut self) -> Event {
-        if let Self::Starting(sent) = self {
-            let events = sent.await?;
-            *self = Self::Running(events);
+        if let Self::Starting(starting) = self {
+            let events = (&mut starting.sent).await;
+            starting.view.meter.upstream(starting.since.elapsed());
+            *self = Self::Running(events?);
         }
         match self {
             Self::Running(events) => match events.recv().await {

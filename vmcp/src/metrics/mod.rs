@@ -7,13 +7,11 @@
 mod backend;
 mod collector;
 mod family;
-mod port;
 mod process;
 mod requests;
 mod tally;
 
 pub use backend::{BackendMeter, Durations, Phase};
 pub use collector::{Connections, Exposition, SnapshotCollector};
-pub use port::MeteredPort;
 pub use process::ProcessMeter;
 pub use requests::Requests;

@@ -22,7 +22,7 @@ use crate::discovery::files::Files;
 use crate::gateway::Gateway;
 use crate::gateway::cue::{Cue, Cues};
 use crate::gateway::session::Sessions;
-use crate::metrics::{Exposition, MeteredPort, ProcessMeter, Requests, SnapshotCollector};
+use crate::metrics::{Exposition, ProcessMeter, Requests, SnapshotCollector};
 use crate::registry::{Cause, Doors, Event, Events};
 use crate::server::Herald;
 use crate::shelf::{Shelf, Stock};
@@ -134,7 +134,7 @@ pub(super) fn gateway(
         .with_idle(us.session_idle)
         .with_max_age(us.session_max_age);
     let snapshots = doors.snapshots.clone();
-    let port = Arc::new(MeteredPort::new(upstream.clone(), snapshots.clone()));
+    let port = Arc::new(upstream.clone());
     let gateway = Gateway::new(snapshots, port, sessions, Arc::new(meter), streams);
     Ok(Arc::new(match telling {
         Some(telling) => gateway.with_cues(Cues::given(telling.cues.subscribe())),

@@ -140,7 +140,7 @@ impl Relay {
         match self.gateway.whose(request.facts, request.body) {
             Whose::Anyone => Placement::Here(None),
             Whose::Session(id) => self.place_session(&id, request, hop).await,
-            Whose::State(owner) => self.place_state(&owner, request, hop).await,
+            Whose::State(owner) => Box::pin(self.place_state(&owner, request, hop)).await,
         }
     }
 
@@ -202,7 +202,8 @@ impl Relay {
         if owner == *peers.own() {
             return Placement::Here(None);
         }
-        self.search(peers, id, owner, request).await
+        // What only some requests need is boxed: the future of a request is made for each.
+        Box::pin(self.search(peers, id, owner, request)).await
     }
 
     /// Asks the likeliest replica first, and goes on while nothing was sent.

@@ -35,7 +35,7 @@ struct Object<'a> {
 pub fn top_level<'a>(obj: &'a str, key: &str) -> Option<&'a str> {
     let mut scanner = Scanner::open(obj)?;
     while let Some(member) = scanner.next_member()? {
-        if key_is(&obj[member.key], key) {
+        if member.is(obj, key) {
             return Some(&obj[member.value]);
         }
     }
@@ -60,11 +60,21 @@ pub fn members(obj: &str) -> Result<Vec<(&str, &str)>, RawError> {
 /// # Errors
 /// When `obj` is no object or has no such member.
 pub fn replace_top_level(obj: &str, key: &str, new_raw: &str) -> Result<String, RawError> {
-    let object = Object::scan(obj)?;
-    if !object.has(key) {
-        return Err(RawError::NoSuchMember);
+    let mut scanner = Scanner::open(obj).ok_or(RawError::NotAnObject)?;
+    let (mut found, mut twice) = (None, false);
+    while let Some(member) = scanner.next_member().ok_or(RawError::NotAnObject)? {
+        if member.is(obj, key) {
+            twice |= found.replace(member.value).is_some();
+        }
     }
-    Ok(object.rebuild(&[(key, new_raw)], &[]))
+    if !scanner.at_end() {
+        return Err(RawError::NotAnObject);
+    }
+    let old = found.ok_or(RawError::NoSuchMember)?;
+    if twice {
+        return Ok(Object::scan(obj)?.rebuild(&[(key, new_raw)], &[]));
+    }
+    Ok([&obj[..old.start], new_raw, &obj[old.end..]].concat())
 }
 
 /// The object with these members appended, but for those that it has already. A text that is no
@@ -95,8 +105,7 @@ pub fn select<'a, const N: usize>(obj: &'a str, keys: [&str; N]) -> [Option<&'a 
         return found;
     };
     while let Some(Some(member)) = scanner.next_member() {
-        let raw_key = &obj[member.key];
-        if let Some(at) = keys.iter().position(|key| key_is(raw_key, key)) {
+        if let Some(at) = keys.iter().position(|key| member.is(obj, key)) {
             found[at].get_or_insert(&obj[member.value]);
         }
     }
@@ -109,7 +118,7 @@ pub fn sole<'a>(obj: &'a str, key: &str) -> Option<&'a str> {
     let mut scanner = Scanner::open(obj)?;
     let mut found = None;
     while let Some(member) = scanner.next_member()? {
-        if key_is(&obj[member.key], key) && found.replace(&obj[member.value]).is_some() {
+        if member.is(obj, key) && found.replace(&obj[member.value]).is_some() {
             return None;
         }
     }
@@ -129,8 +138,7 @@ pub fn holds(obj: &str, members: &[(&str, &str)]) -> bool {
             Some(None) => break,
             None => return false,
         };
-        let raw_key = &obj[member.key];
-        let Some(at) = members.iter().position(|(key, _)| key_is(raw_key, key)) else {
+        let Some(at) = members.iter().position(|(key, _)| member.is(obj, key)) else {
             continue;
         };
         let twice = std::mem::replace(&mut found[at], true);
@@ -179,9 +187,7 @@ impl<'a> Object<'a> {
     }
 
     fn has(&self, key: &str) -> bool {
-        self.members
-            .iter()
-            .any(|member| key_is(&self.text[member.key.clone()], key))
+        self.members.iter().any(|member| member.is(self.text, key))
     }
 
     /// The text with some values replaced and some members left out.
@@ -229,9 +235,11 @@ impl<'a> Object<'a> {
             // The bytes between the member before, whoever that was, and this one.
             let separator = gap..member.key.start;
             gap = member.value.end;
-            let raw_key = &self.text[member.key.clone()];
-            let new = replace.iter().position(|(key, _)| key_is(raw_key, key));
-            if remove.iter().any(|key| key_is(raw_key, key)) || new.is_some_and(|at| done[at]) {
+            let new = replace
+                .iter()
+                .position(|(key, _)| member.is(self.text, key));
+            if remove.iter().any(|key| member.is(self.text, key)) || new.is_some_and(|at| done[at])
+            {
                 continue;
             }
             if kept > 0 {

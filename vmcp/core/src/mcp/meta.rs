@@ -1,6 +1,9 @@
 //! `params._meta` of the modern era: what each request says about its client.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::jsonrpc::{quote, raw, unquote};
 
@@ -12,6 +15,8 @@ pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 pub const PROGRESS_TOKEN: &str = "progressToken";
 
+static VERSION_WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PROTOCOL_VERSION));
+
 /// The members of `_meta` that are routed or decided on; raw where they only pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModernMeta<'a> {
@@ -21,6 +26,13 @@ pub struct ModernMeta<'a> {
     pub client_info_raw: Option<&'a str>,
     pub log_level_raw: Option<&'a str>,
     pub progress_token_raw: Option<&'a str>,
+}
+
+/// May these be params of a modern request? Legacy ones do not have the word, and looking for it is
+/// far quicker than reading.
+#[must_use]
+pub fn may_be_modern(params: &str) -> bool {
+    VERSION_WORD.find(params.as_bytes()).is_some() || params.contains('\\')
 }
 
 impl<'a> ModernMeta<'a> {

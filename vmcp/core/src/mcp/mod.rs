@@ -8,6 +8,7 @@ mod discover;
 mod initialize;
 mod kind;
 mod list;
+mod tool_result;
 mod version;
 
 pub mod error;
@@ -25,6 +26,7 @@ pub use kind::{Kind, PerKind};
 pub use list::{CacheScope, ListPage, RawEntry, parse_page};
 pub use meta::ModernMeta;
 pub use method::known_method;
+pub use tool_result::is_tool_error;
 pub use version::{Era, ProtocolVersion};
 
 use serde::{Deserialize, Serialize};

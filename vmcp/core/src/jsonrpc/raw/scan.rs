@@ -5,33 +5,33 @@
 
 use std::ops::Range;
 
+use memchr::memchr2;
+
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     /// Quotes included.
     pub(super) key: Range<usize>,
     pub(super) value: Range<usize>,
+    /// The key means what it spells: it has no escape.
+    plain: bool,
 }
 
-/// Where the first `"` or `\` at or after `from` stands. Most bytes of most messages lie in strings:
-/// eight are looked at together.
-pub(in crate::jsonrpc) fn string_stop(bytes: &[u8], from: usize) -> Option<usize> {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
-    const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
-    const SLASHES: u64 = u64::from_le_bytes([b'\\'; 8]);
-    // The lowest high bit of the result marks the first zero byte; those above it may be wrong.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let (words, tail) = bytes.get(from..)?.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let found = zeros(word ^ QUOTES) | zeros(word ^ SLASHES);
-        if found != 0 {
-            let within = found.trailing_zeros() / 8;
-            return Some(from + 8 * index + usize::try_from(within).ok()?);
+impl Member {
+    /// Is this its key? Escapes count as what they mean.
+    pub(super) fn is(&self, text: &str, key: &str) -> bool {
+        let raw_key = &text[self.key.clone()];
+        if self.plain {
+            // Beside the quotes of the key stands ASCII.
+            return raw_key.as_bytes().get(1..raw_key.len() - 1) == Some(key.as_bytes());
         }
+        serde_json::from_str::<String>(raw_key).is_ok_and(|decoded| decoded == key)
     }
-    let within = tail.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-    Some(from + 8 * words.len() + within)
+}
+
+/// Where the first `"` or `\` at or after `from` stands. Most bytes of most messages lie in strings.
+pub(in crate::jsonrpc) fn string_stop(bytes: &[u8], from: usize) -> Option<usize> {
+    let within = memchr2(b'"', b'\\', bytes.get(from..)?)?;
+    Some(from + within)
 }
 
 /// Walks an object. All positions that it hands out lie beside ASCII bytes, so slicing is sound for
@@ -68,7 +68,7 @@ impl<'a> Scanner<'a> {
         }
         self.first = false;
         let key = self.at;
-        self.skip_string()?;
+        let plain = self.skip_string()?;
         let key = key..self.at;
         self.skip_space();
         self.expect(b':')?;
@@ -78,6 +78,7 @@ impl<'a> Scanner<'a> {
         Some(Some(Member {
             key,
             value: value..self.at,
+            plain,
         }))
     }
 
@@ -100,15 +101,18 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn skip_string(&mut self) -> Option<()> {
+    /// `true`: it has no escape.
+    fn skip_string(&mut self) -> Option<bool> {
         self.expect(b'"')?;
+        let mut plain = true;
         loop {
             self.at = string_stop(self.bytes, self.at)?;
             let byte = self.peek()?;
             self.at += 1;
             if byte == b'"' {
-                return Some(());
+                return Some(plain);
             }
+            plain = false;
             self.peek().filter(u8::is_ascii)?;
             self.at += 1;
         }
@@ -116,7 +120,7 @@ impl<'a> Scanner<'a> {
 
     fn skip_value(&mut self) -> Option<()> {
         match self.peek()? {
-            b'"' => self.skip_string(),
+            b'"' => self.skip_string().map(drop),
             b'{' | b'[' => self.skip_nested(),
             _ => self.skip_scalar(),
         }
