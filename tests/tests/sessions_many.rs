@@ -114,6 +114,34 @@ async fn metric(local: &Local, name: &str) -> Result<u64> {
     Ok(line.context("no such metric")?.trim().parse()?)
 }
 
+/// Else a number that never grows would prove nothing.
+async fn tasks_are_counted(local: &Local) -> Result<()> {
+    let before = metric(local, "vmcp_tasks").await?;
+    let mut open = Vec::new();
+    for _ in 0..CONNECTIONS {
+        open.push(Connection::open(local.gateway.listen).await?);
+    }
+    eventually("each connection is a task", SOON, || async {
+        let now = metric(local, "vmcp_tasks").await?;
+        ensure!(
+            now >= before + u64::try_from(CONNECTIONS)?,
+            "{before}, {now}"
+        );
+        Ok(())
+    })
+    .await?;
+    drop(open);
+    eventually("and none when it is gone", SOON, || async {
+        let now = metric(local, "vmcp_tasks").await?;
+        ensure!(
+            now < before + u64::try_from(CONNECTIONS)?,
+            "{before}, {now}"
+        );
+        Ok(())
+    })
+    .await
+}
+
 /// T7: abandoned sessions cost nothing in the end: no descriptor, no task, no memory, no session at
 /// a backend.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,6 +151,7 @@ async fn abandoned_sessions_leave_nothing_behind() -> Result<()> {
     let local = Local::flagged(&backends, &["--session-idle-seconds", "2"]).await?;
     local.until_phase("Ready", SOON).await?;
     let own = drip.sessions_open();
+    tasks_are_counted(&local).await?;
 
     let mut seen = Vec::new();
     for _ in 0..PARTS {

@@ -12,11 +12,13 @@ use std::thread::{self, available_parallelism};
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Of a machine with more cores, the rest is left to others.
-const MOST: usize = 64;
+use vmcp_core::limits::LANES;
 
 static COUNT: LazyLock<usize> =
-    LazyLock::new(|| available_parallelism().map_or(1, |cores| cores.get().min(MOST)));
+    LazyLock::new(|| available_parallelism().map_or(1, |cores| cores.get().min(LANES)));
+
+/// Threads of a lane that may block: for names that are looked up.
+const BLOCKING: usize = 64;
 
 thread_local! {
     static HERE: Cell<usize> = const { Cell::new(0) };
@@ -48,14 +50,17 @@ struct Inner {
 #[derive(Debug)]
 struct Lane {
     runtime: Handle,
-    busy: Arc<AtomicUsize>,
+    /// Most of them rest.
+    connections: Arc<AtomicUsize>,
+    /// Of connections that are served on all lanes.
+    requests: Arc<AtomicUsize>,
 }
 
 /// A place on a lane, held by whoever is served there.
 #[derive(Debug)]
 pub struct Seat {
     runtime: Handle,
-    busy: Option<Arc<AtomicUsize>>,
+    taken: Option<Arc<AtomicUsize>>,
 }
 
 impl Lanes {
@@ -65,30 +70,46 @@ impl Lanes {
     /// When the system gives no thread or no poll.
     pub fn start() -> std::io::Result<Self> {
         let stop = CancellationToken::new();
+        // Those that were started end where a later one cannot be.
+        let guard = stop.clone().drop_guard();
         let lanes: Result<_, _> = (1..=*COUNT).map(|number| start(number, &stop)).collect();
         Ok(Self(Arc::new(Inner {
             lanes: lanes?,
-            _stop: Some(stop.drop_guard()),
+            _stop: Some(guard),
         })))
     }
 
-    /// A place where the fewest are served.
+    /// For a connection: where the fewest are.
     ///
     /// # Panics
     /// Without lanes and without a runtime.
     #[must_use]
     pub fn seat(&self) -> Seat {
-        let load = |lane: &&Lane| lane.busy.load(Ordering::Relaxed);
-        let Some(lane) = self.0.lanes.iter().min_by_key(load) else {
+        self.fewest(|lane| &lane.connections)
+    }
+
+    /// Tasks that run or wait on lanes.
+    #[must_use]
+    pub fn tasks(&self) -> usize {
+        let lanes = self.0.lanes.iter();
+        lanes
+            .map(|lane| lane.runtime.metrics().num_alive_tasks())
+            .sum()
+    }
+
+    fn fewest(&self, of: impl Fn(&Lane) -> &Arc<AtomicUsize>) -> Seat {
+        let count = |lane: &&Lane| of(lane).load(Ordering::Relaxed);
+        let Some(lane) = self.0.lanes.iter().min_by_key(count) else {
             return Seat {
                 runtime: Handle::current(),
-                busy: None,
+                taken: None,
             };
         };
-        lane.busy.fetch_add(1, Ordering::Relaxed);
+        let taken = Arc::clone(of(lane));
+        taken.fetch_add(1, Ordering::Relaxed);
         Seat {
             runtime: lane.runtime.clone(),
-            busy: Some(Arc::clone(&lane.busy)),
+            taken: Some(taken),
         }
     }
 }
@@ -103,8 +124,8 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some(busy) = &self.busy {
-            busy.fetch_sub(1, Ordering::Relaxed);
+        if let Some(taken) = &self.taken {
+            taken.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -116,7 +137,7 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, future: F) {
-        let seat = self.seat();
+        let seat = self.fewest(|lane| &lane.requests);
         let runtime = seat.runtime.clone();
         runtime.spawn(async move {
             future.await;
@@ -126,7 +147,10 @@ where
 }
 
 fn start(number: usize, stop: &CancellationToken) -> std::io::Result<Lane> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING)
+        .build()?;
     let handle = runtime.handle().clone();
     let stop = stop.clone();
     thread::Builder::new()
@@ -139,7 +163,8 @@ fn start(number: usize, stop: &CancellationToken) -> std::io::Result<Lane> {
         })?;
     Ok(Lane {
         runtime: handle,
-        busy: Arc::default(),
+        connections: Arc::default(),
+        requests: Arc::default(),
     })
 }
 
@@ -172,6 +197,40 @@ mod tests {
         assert_eq!(where_it_runs(&lanes.seat()).await, free);
     }
 
+    /// A client's many requests on one connection run on all cores, however many connections rest.
+    #[tokio::test]
+    async fn requests_are_spread_whatever_rests_there() {
+        let lanes = Lanes::start().unwrap();
+        let count = places() - 1;
+        // The first lane has all the connections that there are.
+        let mut seats: Vec<_> = (0..8 * count).map(|_| lanes.seat()).collect();
+        let mut first = Vec::new();
+        for seat in seats.drain(..) {
+            if where_it_runs(&seat).await == 1 {
+                first.push(seat);
+            }
+        }
+        assert_eq!(first.len(), 8);
+        let (ran, mut seen) = tokio::sync::mpsc::unbounded_channel();
+        let (go, wait) = tokio::sync::watch::channel(false);
+        for _ in 0..2 * count {
+            let (ran, mut wait) = (ran.clone(), wait.clone());
+            let request = async move {
+                let _ = ran.send(here());
+                let _ = wait.wait_for(|go| *go).await;
+            };
+            hyper::rt::Executor::execute(&lanes, request);
+        }
+        let mut on = vec![0; places()];
+        for _ in 0..2 * count {
+            on[seen.recv().await.unwrap()] += 1;
+        }
+        go.send_replace(true);
+
+        assert_eq!(on[0], 0);
+        assert!(on[1..].iter().all(|on| *on == 2), "{on:?}");
+    }
+
     #[tokio::test]
     async fn without_lanes_everything_runs_where_it_begins() {
         let seat = Lanes::default().seat();
@@ -190,10 +249,15 @@ mod tests {
             std::future::pending::<()>().await;
         });
         assert_eq!(where_it_runs(&seat).await, 1);
+        assert!(lanes.tasks() > 0);
         drop((lanes, seat));
 
-        while weak.upgrade().is_some() {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
+        let ended = async {
+            while weak.upgrade().is_some() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let limit = std::time::Duration::from_secs(10);
+        tokio::time::timeout(limit, ended).await.unwrap();
     }
 }

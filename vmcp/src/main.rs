@@ -16,7 +16,8 @@ use vmcp::{probe, serve};
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Checks and watches; what clients ask runs on lanes.
+/// Checks, watches and the admin port: they wait most of the time, and a second thread is there when
+/// one makes lists. What clients ask runs on lanes.
 const WORKERS: usize = 2;
 
 fn main() -> anyhow::Result<ExitCode> {

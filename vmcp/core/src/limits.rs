@@ -107,7 +107,10 @@ pub const AGREE_EVERY: Duration = Duration::from_millis(100);
 /// Sessions that are handed to another replica at a time; the body stays below [`REQUEST_BODY`].
 pub const HANDED_SESSIONS: usize = 64;
 
-/// Calls under way at one backend.
+/// Threads that serve clients: one for each core, and of a machine with more the rest is left to
+/// others.
+pub const LANES: usize = 64;
+/// Calls under way at one backend, and connections that wait for the next.
 pub const IN_FLIGHT: usize = 100;
 /// Of those, at most this many for one principal.
 pub const IN_FLIGHT_PRINCIPAL: usize = IN_FLIGHT / 2;

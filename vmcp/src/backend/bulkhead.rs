@@ -4,13 +4,13 @@
 //! it, so that a slow backend uses up nothing of another's (R4.8) and one client not all of a
 //! backend. A call that waits for its client gives its place back; streams and checks take none.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::table::Table;
 use vmcp_core::limits::{IN_FLIGHT, IN_FLIGHT_PRINCIPAL, QUEUE, QUEUE_WAIT};
 
 /// Every place is taken and so is every seat in the queue.
@@ -22,7 +22,7 @@ pub struct Overloaded;
 #[derive(Debug)]
 pub struct Bulkhead {
     places: Arc<Semaphore>,
-    shares: Mutex<Table<Arc<str>, Arc<Semaphore>>>,
+    shares: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
     waiting: AtomicUsize,
 }
 
@@ -105,7 +105,7 @@ impl Bulkhead {
     }
 
     /// A poisoned lock only means that another thread panicked between two plain map operations.
-    fn shares(&self) -> MutexGuard<'_, Table<Arc<str>, Arc<Semaphore>>> {
+    fn shares(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Semaphore>>> {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

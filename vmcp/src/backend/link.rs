@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use bytes::Bytes;
+use futures::future::Either;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -171,10 +172,13 @@ impl Link {
     ///
     /// # Errors
     /// See [`LinkError`]; only `Unsent` permits a repeat of what must not run twice.
-    pub async fn send(&mut self, request: Outgoing) -> Result<Response<Incoming>, LinkError> {
+    pub fn send(
+        &mut self,
+        request: Outgoing,
+    ) -> impl Future<Output = Result<Response<Incoming>, LinkError>> {
         match &mut self.how {
-            How::One(one) => one.send(request).await,
-            How::Many(place) => place.send(request).await,
+            How::One(one) => Either::Left(one.send(request)),
+            How::Many(place) => Either::Right(Box::pin(place.send(request))),
         }
     }
 

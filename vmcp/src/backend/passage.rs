@@ -25,10 +25,11 @@ use super::message::Answer;
 use super::opened::{Opened, Way};
 use super::outgoing::{self, Address, Voice};
 use super::reach::To;
+use super::reply::Reply;
 use super::side::{SIDE_MESSAGE_WITHIN, Side};
 use super::site::Site;
 use super::slot::Slot;
-use super::wire::{WireError, exchange_in_time, next_id};
+use super::wire::{WireError, next_id};
 use crate::gateway::port::{Repeat, UpstreamRequest};
 use crate::pods::Pin;
 
@@ -346,6 +347,8 @@ impl Letter<'_> {
 async fn send(letter: Letter<'_>, id: &RequestId, patience: Patience) -> Result<Sent, WireError> {
     let Patience { to, repeat, .. } = patience;
     let slot = &letter.slot;
+    // What cannot be written takes no connection.
+    let mut request = letter.request()?;
     let mut idle = slot.pool.take(repeat, to);
     let mut again = UNPROCESSED_REPEATS;
     loop {
@@ -354,8 +357,12 @@ async fn send(letter: Letter<'_>, id: &RequestId, patience: Patience) -> Result<
             Some(link) => link,
             None => Box::pin(dial(slot, patience)).await?,
         };
-        // The clock of the call bounds it.
-        match exchange_in_time(&mut link, letter.request()?, id).await {
+        // No deadline: the clock of the call bounds it.
+        let exchanged = async {
+            let response = link.send(request).await?;
+            link.until(Reply::open(response, id, far())).await
+        };
+        match exchanged.await {
             Ok(reply) => return Ok(Sent::Replied(Box::new((link, reply)))),
             Err(WireError::Unsent) if again > 0 => {}
             Err(WireError::Lost(_)) if was_idle && repeat == Repeat::Freely => {}
@@ -363,6 +370,7 @@ async fn send(letter: Letter<'_>, id: &RequestId, patience: Patience) -> Result<
         }
         slot.pool.retire(&link);
         again -= 1;
+        request = letter.request()?;
     }
 }
 

@@ -5,14 +5,15 @@
 //! traffic comes here: a check takes none and gives none back (R2.2). The lock is held for a push or
 //! a pop, never across an await.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use vmcp_core::limits::{BACKEND_IDLE, IN_FLIGHT, UNREPEATABLE_IDLE};
 
-use super::link::Link;
+use super::link::{Counted, Link};
 use super::reach::To;
 use super::shared::{Shared, Turn};
 use crate::gateway::port::Repeat;
@@ -26,6 +27,8 @@ const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 pub struct Pool {
     /// Of each lane its own: another thread would be woken for what they bring.
     idle: Box<[Mutex<Vec<Idle>>]>,
+    /// On all lanes.
+    count: Arc<AtomicU64>,
     shared: Shared,
 }
 
@@ -34,12 +37,14 @@ struct Idle {
     link: Link,
     since: Instant,
     keep: Duration,
+    _counted_in: Counted,
 }
 
 impl Default for Pool {
     fn default() -> Self {
         Self {
             idle: (0..lanes::places()).map(|_| Mutex::default()).collect(),
+            count: Arc::default(),
             shared: Shared::default(),
         }
     }
@@ -111,12 +116,13 @@ impl Pool {
         if keep.is_zero() {
             return;
         }
-        let mut idle = self.idle_here();
-        if idle.len() < IN_FLIGHT {
-            idle.push(Idle {
+        let counted_in = Counted::among(&self.count);
+        if self.count.load(Ordering::Relaxed) <= IN_FLIGHT as u64 {
+            self.idle_here().push(Idle {
                 link,
                 since: Instant::now(),
                 keep,
+                _counted_in: counted_in,
             });
         }
     }

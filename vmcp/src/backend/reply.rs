@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER,
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
 use http::{HeaderName, Response, StatusCode};
@@ -32,7 +32,7 @@ use super::wire::{Challenged, Refusal, WireError, within};
 pub const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 
 /// A refusal whose body hangs still is a refusal: its status must not become a timeout.
-pub(super) const REFUSAL_BODY_WAIT: Duration = Duration::from_secs(1);
+const REFUSAL_BODY_WAIT: Duration = Duration::from_secs(1);
 
 /// After the answer, the end of the stream is awaited this long to use the connection again.
 const TAIL_WAIT: Duration = Duration::from_millis(50);
@@ -124,7 +124,10 @@ impl Reply {
             }
         };
         let session = text(&head.headers, SESSION).and_then(|id| SessionId::parse(id).ok());
-        let keep_alive = text(&head.headers, KEEP_ALIVE).and_then(keep_alive);
+        let keep_alive = match text(&head.headers, CONNECTION) {
+            Some(says) if says.eq_ignore_ascii_case("close") => Some(Duration::ZERO),
+            _ => text(&head.headers, KEEP_ALIVE).and_then(keep_alive),
+        };
         Ok(Self {
             session,
             keep_alive,

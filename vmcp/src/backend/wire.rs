@@ -20,7 +20,7 @@ use vmcp_core::jsonrpc::{RequestId, RpcError};
 use super::connect::ConnectError;
 use super::link::{Link, LinkError, Outgoing};
 use super::message;
-use super::reply::{self, REFUSAL_BODY_WAIT, Reply};
+use super::reply::{self, Reply};
 
 /// Why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -166,20 +166,6 @@ pub async fn exchange(
     deadline: Instant,
 ) -> Result<Reply, WireError> {
     let response = within(deadline, link.send(request)).await??;
-    link.until(Reply::open(response, expects, deadline)).await
-}
-
-/// As [`exchange`], for whoever has a clock of its own.
-///
-/// # Errors
-/// As [`exchange`], but for `Timeout`.
-pub async fn exchange_in_time(
-    link: &mut Link,
-    request: Outgoing,
-    expects: &RequestId,
-) -> Result<Reply, WireError> {
-    let response = link.send(request).await?;
-    let deadline = Instant::now() + REFUSAL_BODY_WAIT;
     link.until(Reply::open(response, expects, deadline)).await
 }
 

@@ -21,6 +21,7 @@ use super::family::{Families, Named};
 use super::process::ProcessMeter;
 use super::tally::{Counts, Times};
 use crate::clock::Clock;
+use crate::lanes::Lanes;
 use crate::peer::PeerMeter;
 use crate::snapshot::{BackendView, Snapshot, SnapshotReader};
 
@@ -38,6 +39,7 @@ pub struct SnapshotCollector {
     pub peers: Arc<PeerMeter>,
     pub clock: Clock,
     pub connections: Connections,
+    pub lanes: Lanes,
 }
 
 impl fmt::Debug for SnapshotCollector {
@@ -127,7 +129,9 @@ impl SnapshotCollector {
             out.gauge(
                 ("vmcp_tasks", "Tasks that run or wait in this process."),
                 &[],
-                count_of(as_u64(runtime.metrics().num_alive_tasks())),
+                count_of(as_u64(
+                    runtime.metrics().num_alive_tasks() + self.lanes.tasks(),
+                )),
             );
         }
         out.gauge(

@@ -33,16 +33,18 @@ use vmcp_core::limits;
 use super::door::Door;
 use super::handshake::Identity;
 use super::meter::PeerMeter;
+use crate::lanes::Lanes;
 
 /// Pause after a failed `accept`: out of descriptors passes only with time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Who is let in.
+/// Who is let in, and where they are served.
 #[derive(Clone, Debug)]
 pub struct Porter {
     pub identity: Arc<Identity>,
     pub door: Arc<Door>,
     pub meter: Arc<PeerMeter>,
+    pub lanes: Lanes,
 }
 
 /// Serves the other replicas. Takes no connection after `stop`, and returns when the other replicas
@@ -77,21 +79,39 @@ where
             porter.meter.refused.fetch_add(1, Ordering::Relaxed);
             continue;
         };
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "connection lost on its way");
+                continue;
+            }
+        };
         let (porter, service, stop) = (porter.clone(), service.clone(), stop.clone());
-        connections.spawn(async move {
+        let seat = porter.lanes.seat();
+        let runtime = seat.runtime().clone();
+        let served = async move {
             let proven = prove(stream, &porter).await;
             drop(place);
             if let Some(stream) = proven {
                 answer(stream, service, stop).await;
             }
-        });
+            drop(seat);
+        };
+        connections.spawn_on(served, &runtime);
     }
     drop(listener);
     connections.close();
     connections.wait().await;
 }
 
-async fn prove(mut stream: TcpStream, porter: &Porter) -> Option<TcpStream> {
+async fn prove(stream: std::net::TcpStream, porter: &Porter) -> Option<TcpStream> {
+    let mut stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(%error, "connection lost on its way");
+            return None;
+        }
+    };
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no delay not set");
     }

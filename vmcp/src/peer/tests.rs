@@ -19,6 +19,7 @@ use vmcp_core::session::Owner;
 use super::handshake::Identity;
 use super::listener::Porter;
 use super::{Door, Peer, Peers, Roster, SendError, Standing, listener};
+use crate::lanes::Lanes;
 
 /// Far more than anything here takes.
 const SOON: Duration = Duration::from_secs(20);
@@ -56,6 +57,7 @@ async fn pair_of(a: Arc<Identity>, b: Arc<Identity>) -> Pair {
         identity: Arc::clone(&b),
         door: Door::new(watch::channel(Arc::default()).1),
         meter: Arc::default(),
+        lanes: Lanes::default(),
     };
     let serving = listener::serve(listener, porter, echo, stop.clone());
     let peers = [Peer {

@@ -103,7 +103,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         () = running.stop(&config) => tracing::info!("stopped"),
         () = signals.wait() => tracing::warn!("stopped at once by a second signal"),
     }
-    // They run until the end: what was begun on them is finished there.
+    // They outlive what is stopped: calls, and the ends of sessions, run on them.
     drop(lanes);
     Ok(())
 }

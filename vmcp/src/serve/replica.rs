@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::discovery::peers;
 use crate::gateway::Gateway;
 use crate::gateway::seal::{KEY_LEN, Sealer};
+use crate::lanes::Lanes;
 use crate::peer::handshake::Identity;
 use crate::peer::listener::Porter;
 use crate::peer::{Door, PeerMeter, Peers, Roster};
@@ -86,6 +87,7 @@ impl Replica {
         gateway: &Arc<Gateway>,
         listener: Option<TcpListener>,
         telling: Option<Telling>,
+        lanes: &Lanes,
     ) -> Self {
         let (roster, reader) = watch::channel(Arc::default());
         let (leaving, stop) = (CancellationToken::new(), CancellationToken::new());
@@ -113,6 +115,7 @@ impl Replica {
                 identity,
                 door: Door::new(roster.subscribe()),
                 meter: Arc::clone(&us.meter),
+                lanes: lanes.clone(),
             };
             tokio::spawn(server::run_peers(
                 listener,

@@ -73,18 +73,16 @@ impl Running {
         let (shelf, stock) = shelf(config, &source).unzip();
         let registry = registry.with_stock(stock.unwrap_or_default());
         let upstream = Upstream::new(doors.observations.clone(), announcer(&doors));
-        let fleet = Fleet::new(
-            LiveChecker,
-            clock,
-            doors.events.clone(),
-            on_detach(&upstream),
-        );
+        let detach = on_detach(&upstream);
+        let fleet = Fleet::new(LiveChecker, clock, doors.events.clone(), detach);
         let streams = CancellationToken::new();
         let telling = telling(&us, sockets.peers.as_ref(), &doors);
         let (told, drain) = (telling.as_ref(), streams.clone());
         let gateway = gateway(&us, &doors, &upstream, &process, told, drain)?;
-        let replica = Replica::start(config, &us, &gateway, sockets.peers, telling);
-        let admin = Arc::new(admin_page(&us, &doors, &upstream, &process, &leader)?);
+        let lanes = &sockets.lanes;
+        let replica = Replica::start(config, &us, &gateway, sockets.peers, telling, lanes);
+        let admin = admin_page(&us, &doors, &upstream, &process, &leader, lanes)?;
+        let admin = Arc::new(admin);
         replica.await_peers(&admin);
 
         let stop = Stop::default();

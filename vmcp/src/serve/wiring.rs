@@ -22,6 +22,7 @@ use crate::discovery::files::Files;
 use crate::gateway::Gateway;
 use crate::gateway::cue::{Cue, Cues};
 use crate::gateway::session::Sessions;
+use crate::lanes::Lanes;
 use crate::metrics::{Exposition, ProcessMeter, Requests, SnapshotCollector};
 use crate::registry::{Cause, Doors, Event, Events};
 use crate::server::Herald;
@@ -33,6 +34,7 @@ pub(super) fn admin_page(
     upstream: &Upstream,
     process: &Arc<ProcessMeter>,
     leader: &Arc<AtomicBool>,
+    lanes: &Lanes,
 ) -> Result<Admin, ServeError> {
     let snapshots = doors.snapshots.clone();
     let upstream = upstream.clone();
@@ -42,6 +44,7 @@ pub(super) fn admin_page(
         peers: Arc::clone(&us.meter),
         clock: doors.clock,
         connections: Arc::new(move || upstream.connections()),
+        lanes: lanes.clone(),
     })?;
     Ok(Admin::new(
         snapshots,
@@ -96,8 +99,9 @@ pub(super) fn telling(us: &Us, peers: Option<&TcpListener>, doors: &Doors) -> Op
     let events = doors.events.clone();
     let refresh = move |id: &BackendId, generation| {
         let id = id.clone();
-        // As with an announcement of its own.
-        let _ = events.try_send(Event::ListChanged { id, generation });
+        events
+            .try_send(Event::ListChanged { id, generation })
+            .is_ok()
     };
     let (cues, _) = watch::channel(Cue::new(doors.snapshots.load()));
     let herald = Herald::new(

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -29,8 +30,14 @@ pub(super) const CHANGED: &str = "/.vmcp/changed";
 /// Question: do you list the same?
 pub(super) const AGREE: &str = "/.vmcp/agree";
 
-/// Looks at a backend's lists at once. Must not wait.
-pub type Refresh = Box<dyn Fn(&BackendId, Generation) + Send + Sync>;
+/// News is said again so often while the others do not list the same: they may have had no room.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Looks at a backend's lists at once, if there is room for it. Must not wait.
+pub type Refresh = Box<dyn Fn(&BackendId, Generation) -> bool + Send + Sync>;
+
+/// Which replica lists the same.
+type Answers = Vec<(Box<str>, bool)>;
 
 /// What replicas say to each other about their lists.
 pub struct Herald {
@@ -44,15 +51,16 @@ pub struct Herald {
 /// The way to the other replicas.
 pub trait Others: Send + Sync + 'static {
     /// What those say that answer in time.
-    fn ask(&self, path: &'static str, word: Bytes) -> BoxFuture<'_, Vec<bool>>;
+    fn ask(&self, path: &'static str, word: Bytes) -> BoxFuture<'_, Answers>;
 }
 
 impl Others for Arc<Peers> {
-    fn ask(&self, path: &'static str, word: Bytes) -> BoxFuture<'_, Vec<bool>> {
+    fn ask(&self, path: &'static str, word: Bytes) -> BoxFuture<'_, Answers> {
         Box::pin(async move {
             let answers = self.ask_all(path, &word).await.into_iter();
-            let said = |answer: Bytes| serde_json::from_slice(&answer).ok();
-            answers.filter_map(|(_, answer)| said(answer)).collect()
+            let said =
+                |(who, answer): (_, Bytes)| Some((who, serde_json::from_slice(&answer).ok()?));
+            answers.filter_map(said).collect()
         })
     }
 }
@@ -79,13 +87,17 @@ impl Herald {
         let word: Word = serde_json::from_slice(body).ok()?;
         let snapshot = self.snapshots.load();
         let own = shown(&snapshot);
-        for name in self.lock().heard(&word, &own, self.clock.now()) {
-            if let Some(view) = snapshot.backend(&name) {
+        let names = self.lock().heard(&word, &own);
+        for name in names {
+            let looks = snapshot.backend(&name).is_some_and(|view| {
                 tracing::debug!(
                     backend = &*name.0,
                     "another replica has seen a changed list"
                 );
-                (self.refresh)(&view.id, view.generation);
+                (self.refresh)(&view.id, view.generation)
+            });
+            if looks {
+                self.lock().echoes(name, self.clock.now());
             }
         }
         answer(&word, &snapshot, &own)
@@ -110,6 +122,7 @@ impl Herald {
         snapshots.changed.mark_changed();
         // Goes on over publications, however many there are.
         let mut next = Instant::now();
+        let mut again = next;
         loop {
             let open = self.open();
             let due = async {
@@ -125,18 +138,30 @@ impl Herald {
                 biased;
                 () = stop.cancelled() => return,
                 word = due => {
-                    let verdict = self.judge(&self.ask(&others, AGREE, word).await);
+                    let repeated = word.has_news() && again <= Instant::now();
+                    let path = if repeated { CHANGED } else { AGREE };
+                    let asked = self.ask(&others, path, word);
+                    let Some(answers) = stop.run_until_cancelled(asked).await else {
+                        return;
+                    };
+                    let verdict = self.judge(&answers);
                     cues.send_if_modified(|cue| settle(cue, verdict));
                     next = Instant::now() + limits::AGREE_EVERY;
+                    if repeated {
+                        again = Instant::now() + AGAIN;
+                    }
                 }
                 changed = snapshots.changed.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    self.tell(&others, &cues).await;
+                    if stop.run_until_cancelled(self.tell(&others, &cues)).await.is_none() {
+                        return;
+                    }
                     if open.is_none() {
                         next = Instant::now() + limits::AGREE_EVERY;
                     }
+                    again = Instant::now() + AGAIN;
                 }
             }
         }
@@ -166,7 +191,7 @@ impl Herald {
         });
     }
 
-    async fn ask(&self, others: &impl Others, path: &'static str, word: &Word) -> Vec<bool> {
+    async fn ask(&self, others: &impl Others, path: &'static str, word: &Word) -> Answers {
         let Ok(body) = serde_json::to_vec(word) else {
             return Vec::new();
         };
@@ -174,7 +199,7 @@ impl Herald {
         asked.await.unwrap_or_default()
     }
 
-    fn judge(&self, answers: &[bool]) -> Verdict {
+    fn judge(&self, answers: &[(Box<str>, bool)]) -> Verdict {
         let verdict = self.lock().answered(answers, self.clock.now());
         let counter = match verdict {
             // Alone there is nothing to agree on.

@@ -10,7 +10,7 @@
 //! news of that backend is compared with the others and never told again, whatever it says: a
 //! backend whose list is another at each look costs each replica one look for each piece of news.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,10 @@ pub struct Accord {
 struct Open {
     word: Word,
     until: Tick,
+    /// When the oldest part of it is given up, however much has been said since.
+    first: Tick,
+    /// Who has said no, and not yes since. Not to answer is neither.
+    against: BTreeSet<Box<str>>,
 }
 
 impl Word {
@@ -109,33 +113,39 @@ impl Accord {
         if word == Word::default() {
             word.lists = Some(shown.lists.to_string().into());
         }
-        if let Some(open) = self.open.take() {
+        let until = now.after(limits::AGREE_WITHIN);
+        let mut first = until;
+        if let Some(open) = self.open.take().filter(|open| now < open.first) {
+            first = open.first;
             word.adopt(open.word, shown);
         }
         self.open = Some(Open {
             word: word.clone(),
-            until: now.after(limits::AGREE_WITHIN),
+            until,
+            first,
+            against: BTreeSet::new(),
         });
         Some(word)
     }
 
     /// Another replica has news; whose lists are to be read anew.
-    pub fn heard(&mut self, word: &Word, own: &Shown, now: Tick) -> Vec<BackendName> {
-        self.echoes.retain(|_, until| now < *until);
+    #[must_use]
+    pub fn heard(&self, word: &Word, own: &Shown) -> Vec<BackendName> {
         let differs = |name: &BackendName, hash: &Written| {
             let own = own.backends.get(name);
             own.is_some_and(|own| own.to_string() != **hash)
         };
         let news = word.news.iter();
-        let names: Vec<BackendName> = news
-            .filter(|(name, hash)| differs(name, hash))
+        news.filter(|(name, hash)| differs(name, hash))
             .map(|(name, _)| name.clone())
-            .collect();
-        for name in &names {
-            let until = now.after(limits::AGREE_WITHIN);
-            self.echoes.insert(name.clone(), until);
-        }
-        names
+            .collect()
+    }
+
+    /// This list is read anew because another replica had news of it.
+    pub fn echoes(&mut self, name: BackendName, now: Tick) {
+        self.echoes.retain(|_, until| now < *until);
+        let until = now.after(limits::AGREE_WITHIN);
+        self.echoes.insert(name, until);
     }
 
     /// What the others are asked while they do not list the same.
@@ -144,12 +154,22 @@ impl Accord {
         self.open.as_ref().map(|open| &open.word)
     }
 
-    /// Takes what the others answered. Who does not answer serves nobody, as far as is known here.
-    pub fn answered(&mut self, answers: &[bool], now: Tick) -> Verdict {
-        let late = self.open.as_ref().is_none_or(|open| open.until <= now);
-        let verdict = match answers.iter().all(|agrees| *agrees) {
+    /// Takes what the others answered. Who never answers serves nobody, as far as is known here; who
+    /// has said no once has to say yes.
+    pub fn answered(&mut self, answers: &[(Box<str>, bool)], now: Tick) -> Verdict {
+        let Some(open) = &mut self.open else {
+            return Verdict::GivenUp;
+        };
+        for (who, agrees) in answers {
+            if *agrees {
+                open.against.remove(who);
+            } else {
+                open.against.insert(who.clone());
+            }
+        }
+        let verdict = match open.against.is_empty() {
             true => Verdict::Agreed,
-            false if late => Verdict::GivenUp,
+            false if open.until <= now => Verdict::GivenUp,
             false => Verdict::Open,
         };
         if verdict != Verdict::Open {

@@ -9,7 +9,7 @@
 
 mod scan;
 
-use scan::{Member, Scanner};
+use scan::{Member, Scanner, means, spells};
 
 pub(super) use scan::string_stop;
 
@@ -161,11 +161,10 @@ pub fn without_members(obj: &str, keys: &[&str]) -> String {
 /// Is `raw_key`, quotes included, this key? Escapes count as what they mean.
 #[must_use]
 pub fn key_is(raw_key: &str, key: &str) -> bool {
-    match raw_key.get(1..raw_key.len().saturating_sub(1)) {
-        Some(inner) if inner == key => !key.contains('\\'),
-        Some(inner) if !inner.contains('\\') => false,
-        _ => serde_json::from_str::<String>(raw_key).is_ok_and(|decoded| decoded == key),
+    if raw_key.contains('\\') {
+        return means(raw_key, key);
     }
+    spells(raw_key, key)
 }
 
 impl<'a> Object<'a> {

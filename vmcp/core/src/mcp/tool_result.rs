@@ -10,7 +10,8 @@ const IS_ERROR: &str = "isError";
 
 static MEMBER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"isError\""));
 
-/// Is this the result of a tool that failed by its own account?
+/// Is this the result of a tool that failed by its own account? A member whose name is spelled with
+/// escapes is not seen.
 #[must_use]
 pub fn is_tool_error(result: &str) -> bool {
     // Few results say so anywhere, and looking for it is far quicker than reading.

@@ -33,6 +33,23 @@ fn settled(backends: &[(&str, &str)]) -> Accord {
     accord
 }
 
+/// Another's news, and the looks that it brings on.
+fn hear(accord: &mut Accord, word: &Word, own: &Shown) -> Vec<BackendName> {
+    let names = accord.heard(word, own);
+    for name in &names {
+        accord.echoes(name.clone(), NOW);
+    }
+    names
+}
+
+/// What replicas answer, the first one first.
+fn said(answers: &[bool]) -> Vec<(Box<str>, bool)> {
+    let named = answers.iter().enumerate();
+    named
+        .map(|(at, agrees)| (at.to_string().into(), *agrees))
+        .collect()
+}
+
 /// R4.11, T15: what is the same as before is no news, nor what a replica lists first.
 #[test]
 fn only_a_changed_list_is_news() {
@@ -72,7 +89,7 @@ fn news_is_looked_at_where_another_list_is_shown_and_is_not_told_on() {
     let own = [("a", "2"), ("b", "1")];
     let mut accord = settled(&own);
 
-    assert_eq!(accord.heard(&word, &shown(&own), NOW), [name("b")]);
+    assert_eq!(hear(&mut accord, &word, &shown(&own)), [name("b")]);
     let echo = accord
         .published(shown(&[("a", "2"), ("b", "3")]), NOW)
         .unwrap();
@@ -92,7 +109,7 @@ fn a_look_without_a_change_makes_no_later_change_silent() {
         .published(shown(&[("a", "2")]), NOW)
         .unwrap();
     let mut accord = settled(&[("a", "1")]);
-    assert_eq!(accord.heard(&word, &shown(&[("a", "1")]), NOW).len(), 1);
+    assert_eq!(hear(&mut accord, &word, &shown(&[("a", "1")])).len(), 1);
 
     let later = accord.published(shown(&[("a", "2")]), NOW.after(AGREE_WITHIN));
 
@@ -108,20 +125,65 @@ fn it_is_open_until_all_agree_or_the_time_is_up() {
         accord
     };
     let mut accord = begin();
-    assert_eq!(accord.answered(&[true, false], NOW), Verdict::Open);
+    assert_eq!(accord.answered(&said(&[true, false]), NOW), Verdict::Open);
     assert!(accord.open().is_some());
-    assert_eq!(accord.answered(&[true, true], NOW), Verdict::Agreed);
+    assert_eq!(accord.answered(&said(&[true, true]), NOW), Verdict::Agreed);
     assert!(accord.open().is_none());
 
     // Nobody is there, or nobody answers.
-    assert_eq!(begin().answered(&[], NOW), Verdict::Agreed);
+    assert_eq!(begin().answered(&said(&[]), NOW), Verdict::Agreed);
 
     let mut accord = begin();
     let last = Tick(NOW.after(AGREE_WITHIN).0 - 1);
-    assert_eq!(accord.answered(&[false], last), Verdict::Open);
+    assert_eq!(accord.answered(&said(&[false]), last), Verdict::Open);
     let late = last.after(MOMENT);
-    assert_eq!(accord.answered(&[false], late), Verdict::GivenUp);
+    assert_eq!(accord.answered(&said(&[false]), late), Verdict::GivenUp);
     assert!(accord.open().is_none());
+}
+
+/// Not to answer once is no agreement of whoever showed the old list.
+#[test]
+fn who_has_said_no_has_to_say_yes() {
+    let mut accord = settled(&[("a", "1")]);
+    accord.published(shown(&[("a", "2")]), NOW).unwrap();
+
+    assert_eq!(accord.answered(&said(&[true, false]), NOW), Verdict::Open);
+    assert_eq!(accord.answered(&said(&[true]), NOW), Verdict::Open);
+    assert_eq!(accord.answered(&said(&[]), NOW), Verdict::Open);
+    assert_eq!(accord.answered(&said(&[true, true]), NOW), Verdict::Agreed);
+}
+
+/// News that finds no room for its look is no reason to take the next change for an echo.
+#[test]
+fn without_a_look_the_next_change_is_told() {
+    let word = settled(&[("a", "1")])
+        .published(shown(&[("a", "2")]), NOW)
+        .unwrap();
+    let mut accord = settled(&[("a", "1")]);
+    assert_eq!(accord.heard(&word, &shown(&[("a", "1")])), [name("a")]);
+
+    let own = accord.published(shown(&[("a", "3")]), NOW).unwrap();
+
+    assert!(own.has_news());
+}
+
+/// However much is said, what was said first is given up in its time.
+#[test]
+fn what_is_old_is_not_taken_along_for_ever() {
+    let mut accord = settled(&[("a", "1"), ("b", "1")]);
+    accord.published(shown(&[("a", "2"), ("b", "1")]), NOW);
+    let mut now = NOW;
+    for list in ["2", "3", "4"] {
+        now = now.after(AGREE_WITHIN / 2);
+        accord.published(shown(&[("a", "2"), ("b", list)]), now);
+    }
+
+    let word = accord.open().unwrap();
+    assert!(
+        word.agrees(&shown(&[("a", "1"), ("b", "4")])),
+        "no more of a"
+    );
+    assert!(!word.agrees(&shown(&[("a", "2"), ("b", "3")])));
 }
 
 #[test]
@@ -139,10 +201,10 @@ fn a_change_in_between_takes_along_what_was_not_agreed_on() {
     assert!(word.agrees(&shown(&[("a", "2"), ("b", "2")])));
     let mut other = settled(&[("a", "1"), ("b", "1")]);
     let own = shown(&[("a", "1"), ("b", "1")]);
-    assert_eq!(other.heard(&word, &own, later), [name("b")], "told once");
+    assert_eq!(hear(&mut other, &word, &own), [name("b")], "told once");
     let late = NOW.after(AGREE_WITHIN);
     assert_eq!(
-        accord.answered(&[false], late),
+        accord.answered(&said(&[false]), late),
         Verdict::Open,
         "its own time"
     );
@@ -186,7 +248,7 @@ impl World {
         let mut looks = 0;
         while let Some((at, word)) = self.words.pop_front() {
             let own = self.own(at);
-            if !self.replicas[at].0.heard(&word, &own, NOW).is_empty() {
+            if !hear(&mut self.replicas[at].0, &word, &own).is_empty() {
                 looks += 1;
                 self.read(at, list());
             }

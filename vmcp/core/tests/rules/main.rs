@@ -40,3 +40,4 @@ mod templates;
 mod text;
 mod tool_rules;
 mod truth_table;
+mod words;

@@ -47,14 +47,17 @@ impl Script {
 }
 
 impl Others for Script {
-    fn ask(&self, path: &'static str, _word: Bytes) -> BoxFuture<'_, Vec<bool>> {
+    fn ask(&self, path: &'static str, _word: Bytes) -> BoxFuture<'_, Answers> {
         let asked = (path, self.started.elapsed());
         self.asked.lock().unwrap().push(asked);
         let next = self.answers.lock().unwrap().pop_front();
         let (after, said) = next.unwrap_or((Duration::ZERO, self.rest.clone()));
         Box::pin(async move {
             sleep(after).await;
-            said
+            let named = said.into_iter().enumerate();
+            named
+                .map(|(at, agrees)| (at.to_string().into(), agrees))
+                .collect()
         })
     }
 }
@@ -82,7 +85,10 @@ impl World {
         };
         let refreshed = Arc::new(Mutex::new(Vec::new()));
         let looks = Arc::clone(&refreshed);
-        let refresh: Refresh = Box::new(move |id, _| looks.lock().unwrap().push(id.clone()));
+        let refresh: Refresh = Box::new(move |id, _| {
+            looks.lock().unwrap().push(id.clone());
+            true
+        });
         let meter = Arc::new(PeerMeter::default());
         let herald = Herald::new(snapshots, clock, refresh, Arc::clone(&meter));
         let herald = Arc::new(herald);
@@ -171,6 +177,24 @@ async fn clients_are_told_after_the_others_and_again_when_all_show_it() {
     let paths: Vec<_> = others.asked().into_iter().map(|(path, _)| path).collect();
     assert_eq!(paths, [CHANGED, AGREE, AGREE]);
     assert_eq!(world.meter.agreed.load(Ordering::Relaxed), 1);
+}
+
+/// News may have found no room: it is said again, and not each time.
+#[tokio::test(start_paused = true)]
+async fn news_is_said_again_while_it_is_not_agreed_on() {
+    let others = Script::new(&[], &[false]);
+    let mut world = World::new(others.clone()).await;
+    world.publish("2");
+    world.cue().await;
+    world.cue().await;
+
+    let asked = others.asked();
+    let news: Vec<_> = asked.iter().filter(|(path, _)| *path == CHANGED).collect();
+    assert!((4..=6).contains(&news.len()), "{asked:?}");
+    assert!(asked.len() > 40);
+    for pair in news.windows(2) {
+        assert!(pair[1].1 - pair[0].1 >= AGAIN);
+    }
 }
 
 /// R4.8: whatever the others do, clients are told, and nobody is asked for ever.

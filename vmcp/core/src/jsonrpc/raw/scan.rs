@@ -21,11 +21,20 @@ impl Member {
     pub(super) fn is(&self, text: &str, key: &str) -> bool {
         let raw_key = &text[self.key.clone()];
         if self.plain {
-            // Beside the quotes of the key stands ASCII.
-            return raw_key.as_bytes().get(1..raw_key.len() - 1) == Some(key.as_bytes());
+            return spells(raw_key, key);
         }
-        serde_json::from_str::<String>(raw_key).is_ok_and(|decoded| decoded == key)
+        means(raw_key, key)
     }
+}
+
+/// Is a raw key without escapes, quotes included, this key?
+pub(super) fn spells(raw_key: &str, key: &str) -> bool {
+    raw_key.get(1..raw_key.len().saturating_sub(1)) == Some(key)
+}
+
+/// The same of one with escapes.
+pub(super) fn means(raw_key: &str, key: &str) -> bool {
+    serde_json::from_str::<String>(raw_key).is_ok_and(|decoded| decoded == key)
 }
 
 /// Where the first `"` or `\` at or after `from` stands. Most bytes of most messages lie in strings.
