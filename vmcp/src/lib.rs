@@ -25,6 +25,7 @@ pub mod config;
 pub mod discovery;
 mod keep_alive;
 
+pub mod alarm;
 pub mod lanes;
 
 pub mod peer;

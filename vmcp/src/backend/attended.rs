@@ -4,8 +4,7 @@
 //! the task of the call, so that a reply wakes one task and not two. Nobody looks at it while it lies
 //! idle: whoever takes it up has to ask whether it still is open. Knows no request.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -15,6 +14,7 @@ use futures::task::AtomicWaker;
 use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use pin_project_lite::pin_project;
 
 use super::stream::Stream;
 
@@ -44,27 +44,11 @@ impl Attended {
 
     /// Drives the connection until `wait`, which it alone can bring on, is over. May be dropped and
     /// asked again. When the connection ends, `wait` is asked once more and has to end with it.
-    pub(super) async fn until<F: Future>(&mut self, wait: F) -> F::Output {
-        let mut wait = pin!(wait);
-        let output = poll_fn(|cx| {
-            self.bell.task.register(cx.waker());
-            for _ in 0..ROUNDS {
-                self.bell.hush();
-                let mut own = Context::from_waker(&self.waker);
-                if let Poll::Ready(output) = wait.as_mut().poll(&mut own) {
-                    return Poll::Ready(output);
-                }
-                self.drive();
-                if !self.bell.rang() {
-                    return Poll::Pending;
-                }
-            }
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
-        self.bell.forget();
-        output
+    pub(super) fn until<F: Future>(&mut self, wait: F) -> Until<'_, F> {
+        Until {
+            attended: self,
+            wait,
+        }
     }
 
     /// Takes in what has happened since somebody last looked. `true`: it is open.
@@ -88,6 +72,39 @@ impl Attended {
             self.connection = None;
             self.bell.ring();
         }
+    }
+}
+
+pin_project! {
+    /// See [`Attended::until`]. Not `async`: that would have room for `wait` twice.
+    pub(super) struct Until<'a, F> {
+        attended: &'a mut Attended,
+        #[pin]
+        wait: F,
+    }
+}
+
+impl<F: Future> Future for Until<'_, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        let attended = &mut **this.attended;
+        attended.bell.task.register(cx.waker());
+        for _ in 0..ROUNDS {
+            attended.bell.hush();
+            let mut own = Context::from_waker(&attended.waker);
+            if let Poll::Ready(output) = this.wait.as_mut().poll(&mut own) {
+                attended.bell.forget();
+                return Poll::Ready(output);
+            }
+            attended.drive();
+            if !attended.bell.rang() {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use futures::future::Either;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -51,7 +52,7 @@ enum How {
 /// An HTTP/1.1 connection.
 #[derive(Debug)]
 struct One {
-    sender: http1::SendRequest<Full<Bytes>>,
+    sender: Sender,
     driven: Driven,
     _counted_in: Option<Counted>,
 }
@@ -178,19 +179,19 @@ impl Link {
     ) -> impl Future<Output = Result<Response<Incoming>, LinkError>> {
         match &mut self.how {
             How::One(one) => Either::Left(one.send(request)),
-            How::Many(place) => Either::Right(Box::pin(place.send(request))),
+            How::Many(place) => Either::Right(place.send(request).boxed()),
         }
     }
 
     /// Waits for what this connection brings, a body of it or a part of one, and drives it meanwhile
     /// where nothing else does.
-    pub async fn until<F: Future>(&mut self, wait: F) -> F::Output {
+    pub fn until<F: Future>(&mut self, wait: F) -> impl Future<Output = F::Output> {
         match &mut self.how {
             How::One(One {
                 driven: Driven::Waiter(attended),
                 ..
-            }) => attended.until(wait).await,
-            How::One(_) | How::Many(_) => wait.await,
+            }) => Either::Left(attended.until(wait)),
+            How::One(_) | How::Many(_) => Either::Right(wait),
         }
     }
 
@@ -252,38 +253,67 @@ impl One {
         }
     }
 
-    async fn send(&mut self, request: Outgoing) -> Result<Response<Incoming>, LinkError> {
-        if self.ready().await.is_err() {
-            return Err(LinkError::Unsent);
-        }
-        let sending = self.sender.try_send_request(request);
-        let sent = match &mut self.driven {
-            Driven::Waiter(attended) => attended.until(sending).await,
-            Driven::Task(task) => {
-                let mut sending = pin!(sending);
-                tokio::select! {
-                    biased;
-                    sent = &mut sending => sent,
-                    // A request that was queued while the connection's task ended lies in the queue
-                    // for ever (nobody reads it, nobody drops it). Whatever that task took, it has
-                    // resolved.
-                    _ended = &mut task.0 => match futures::poll!(sending) {
-                        Poll::Ready(sent) => sent,
-                        Poll::Pending => return Err(LinkError::Unsent),
-                    },
-                }
+    /// The usual case, a connection that was taken from the pool, has a small future.
+    fn send(
+        &mut self,
+        request: Outgoing,
+    ) -> impl Future<Output = Result<Response<Incoming>, LinkError>> {
+        let Self { sender, driven, .. } = self;
+        match (driven, sender.is_ready()) {
+            (Driven::Task(task), _) => Either::Right(send_beside(sender, task, request).boxed()),
+            (Driven::Waiter(attended), false) => {
+                Either::Right(send_when_ready(sender, attended, request).boxed())
             }
-        };
-        match sent {
-            Ok(response) => Ok(response),
-            Err(mut error) => {
-                if error.take_message().is_some() {
-                    return Err(LinkError::Unsent);
-                }
-                Err(classify(&error.into_error()))
+            (Driven::Waiter(attended), true) => {
+                let sending = sender.try_send_request(request);
+                Either::Left(attended.until(sending).map(concluded))
             }
         }
     }
+}
+
+type Sender = http1::SendRequest<Full<Bytes>>;
+
+async fn send_when_ready(
+    sender: &mut Sender,
+    attended: &mut Attended,
+    request: Outgoing,
+) -> Result<Response<Incoming>, LinkError> {
+    if attended.until(sender.ready()).await.is_err() {
+        return Err(LinkError::Unsent);
+    }
+    concluded(attended.until(sender.try_send_request(request)).await)
+}
+
+async fn send_beside(
+    sender: &mut Sender,
+    task: &mut Driver,
+    request: Outgoing,
+) -> Result<Response<Incoming>, LinkError> {
+    if sender.ready().await.is_err() {
+        return Err(LinkError::Unsent);
+    }
+    let mut sending = pin!(sender.try_send_request(request));
+    let sent = tokio::select! {
+        biased;
+        sent = &mut sending => sent,
+        // A request that was queued while the connection's task ended lies in the queue for ever
+        // (nobody reads it, nobody drops it). Whatever that task took, it has resolved.
+        _ended = &mut task.0 => match futures::poll!(sending) {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => return Err(LinkError::Unsent),
+        },
+    };
+    concluded(sent)
+}
+
+fn concluded(
+    sent: Result<Response<Incoming>, TrySendError<Outgoing>>,
+) -> Result<Response<Incoming>, LinkError> {
+    sent.map_err(|mut error| match error.take_message() {
+        Some(_unsent) => LinkError::Unsent,
+        None => classify(&error.into_error()),
+    })
 }
 
 fn classify(error: &hyper::Error) -> LinkError {

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use vmcp_core::jsonrpc::{RequestId, RpcError};
 use vmcp_core::limits::QUESTIONS;
 
+use crate::alarm::Deadline;
 use crate::gateway::port::Answerer;
 
 /// The client's result, or error; `None` where nobody answers.
@@ -103,7 +104,7 @@ impl Clock {
     /// Resolves when the time is over; never while the clock stands.
     pub(super) async fn over(self) {
         match self.still {
-            None => sleep_until(self.deadline).await,
+            None => Deadline::at(self.deadline).await,
             Some(_) => std::future::pending().await,
         }
     }

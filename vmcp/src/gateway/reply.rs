@@ -28,6 +28,7 @@ use super::port::{BackendPort, UpstreamError, UpstreamEvent};
 use super::resume::{Continued, continued};
 use super::rounds;
 use super::source::{Event, Source};
+use crate::alarm::Deadline;
 
 /// What happened first.
 pub(super) enum Next {
@@ -161,7 +162,7 @@ impl Reply {
         }
         let silent = async move {
             match silence {
-                Some(at) => tokio::time::sleep_until(at).await,
+                Some(at) => Deadline::at(at).await,
                 None => std::future::pending().await,
             }
         };

@@ -21,8 +21,9 @@ use vmcp_core::limits;
 
 use super::Stop;
 use super::again::Again;
-use super::phase_io::{Alarm, PhaseIo, Serving, Version, poll_alarm};
+use super::phase_io::{PhaseIo, Serving, Version};
 use super::quiet::Quiet;
+use crate::alarm::{Alarm, poll_alarm};
 use crate::lanes::Lanes;
 
 /// Why a connection ended that had not come to its end.

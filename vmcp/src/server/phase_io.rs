@@ -5,7 +5,6 @@
 //! other, and it makes that timer anew for each request. Looks at the first bytes of a connection
 //! only, which tell the version of HTTP.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +14,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
+
+use crate::alarm::{Alarm, poll_alarm};
 
 /// First bytes of an HTTP/2 connection; no method of HTTP/1 can begin like this.
 const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
@@ -95,9 +96,6 @@ pub struct PhaseIo<S> {
     alarm: Option<Alarm>,
 }
 
-/// Wakes at a time, or before it.
-pub type Alarm = Pin<Box<Sleep>>;
-
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Clocks {
@@ -176,22 +174,6 @@ impl<S> PhaseIo<S> {
             }
             Phase::Idle(_) | Phase::Serving => Poll::Pending,
         }
-    }
-}
-
-/// Ready at `deadline`, with an alarm that may be set to an earlier time: to set it for each request
-/// would cost more than a look at the clock now and then.
-pub fn poll_alarm(alarm: &mut Option<Alarm>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-    let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-    if alarm.deadline() > deadline {
-        alarm.as_mut().reset(deadline);
-    }
-    loop {
-        ready!(alarm.as_mut().poll(cx));
-        if alarm.deadline() >= deadline {
-            return Poll::Ready(());
-        }
-        alarm.as_mut().reset(deadline);
     }
 }
 
