@@ -160,17 +160,12 @@ impl Reply {
         if let Some(held) = self.held.take() {
             return Next::Event(held);
         }
-        let silent = async move {
-            match silence {
-                Some(at) => Deadline::at(at).await,
-                None => std::future::pending().await,
-            }
-        };
+        let at = silence.unwrap_or_else(Instant::now);
         tokio::select! {
             biased;
             event = self.source.event() => Next::Event(event),
             () = cancellation(self.forward.caller.cancel.as_ref()) => Next::Cancelled,
-            () = silent => Next::Silent,
+            () = Deadline::at(at), if silence.is_some() => Next::Silent,
         }
     }
 
