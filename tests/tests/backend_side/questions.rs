@@ -184,6 +184,26 @@ async fn a_client_that_leaves_while_it_is_asked_leaves_nothing() -> Result<()> {
     sessions(&backend, 0).await
 }
 
+/// A backend that says all that this tool says on the stream of its call.
+async fn talking(tool: Tool) -> Result<(Backend, Caller)> {
+    let script = Script::legacy()
+        .with_tools(vec![tool])
+        .with_reply(vmcp_tests::backend::ReplyFormat::Sse);
+    let backend = Backend::start(script).await?;
+    let caller = Caller::new(&backend).await;
+    Ok((backend, caller))
+}
+
+/// What comes next is the result.
+async fn is_answered(events: &mut UpstreamEvents) -> Result<()> {
+    let last = events.recv().await;
+    ensure!(
+        matches!(last, Some(Ok(UpstreamEvent::Response(Ok(_))))),
+        "{last:?}"
+    );
+    Ok(())
+}
+
 /// A backend that takes its question back: the client hears of it, and the call goes on.
 #[tokio::test]
 async fn a_question_that_is_taken_back_is_withdrawn() -> Result<()> {
@@ -192,11 +212,7 @@ async fn a_question_that_is_taken_back_is_withdrawn() -> Result<()> {
     let tool = Tool::new("talk", Behaviour::Echo)
         .with_notification(ask)
         .with_notification(back);
-    let script = Script::legacy()
-        .with_tools(vec![tool])
-        .with_reply(vmcp_tests::backend::ReplyFormat::Sse);
-    let backend = Backend::start(script).await?;
-    let caller = Caller::new(&backend).await;
+    let (_backend, caller) = talking(tool).await?;
 
     let mut events = caller
         .upstream
@@ -205,12 +221,7 @@ async fn a_question_that_is_taken_back_is_withdrawn() -> Result<()> {
     let mut asked = question(&mut events).await?;
     asked.answer.withdrawn().await;
 
-    let last = events.recv().await;
-    ensure!(
-        matches!(last, Some(Ok(UpstreamEvent::Response(Ok(_))))),
-        "{last:?}"
-    );
-    Ok(())
+    is_answered(&mut events).await
 }
 
 /// What a backend takes back of somebody else's questions never reaches the client, which would
@@ -223,11 +234,7 @@ async fn a_backend_takes_back_no_question_but_its_own() -> Result<()> {
     let tool = Tool::new("talk", Behaviour::Echo)
         .with_notification(strange)
         .with_notification(message);
-    let script = Script::legacy()
-        .with_tools(vec![tool])
-        .with_reply(vmcp_tests::backend::ReplyFormat::Sse);
-    let backend = Backend::start(script).await?;
-    let caller = Caller::new(&backend).await;
+    let (_backend, caller) = talking(tool).await?;
 
     let request = able(&caller, &Ask::tool("talk", "{}"));
     let mut events = caller.upstream.send(request).await?;
@@ -237,12 +244,7 @@ async fn a_backend_takes_back_no_question_but_its_own() -> Result<()> {
         matches!(&first, Some(Ok(UpstreamEvent::Notification(raw))) if **raw == *message),
         "{first:?}"
     );
-    let last = events.recv().await;
-    ensure!(
-        matches!(last, Some(Ok(UpstreamEvent::Response(Ok(_))))),
-        "{last:?}"
-    );
-    Ok(())
+    is_answered(&mut events).await
 }
 
 /// A backend that talks while its client thinks loses what it says, not the call.

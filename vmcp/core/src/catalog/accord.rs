@@ -72,6 +72,14 @@ struct Open {
     against: BTreeSet<Box<str>>,
 }
 
+impl Shown {
+    /// It shows no other list of this backend: this one, or none.
+    fn shows_no_other(&self, name: &BackendName, hash: &Written) -> bool {
+        let own = self.backends.get(name);
+        own.is_none_or(|own| own.to_string() == **hash)
+    }
+}
+
 impl Word {
     /// The others have to look at a backend.
     #[must_use]
@@ -83,11 +91,7 @@ impl Word {
     #[must_use]
     pub fn agrees(&self, own: &Shown) -> bool {
         let mut named = self.news.iter().chain(&self.rest);
-        let same = |name, hash: &Written| {
-            let own = own.backends.get(name);
-            own.is_none_or(|own| own.to_string() == **hash)
-        };
-        named.all(|(name, hash)| same(name, hash))
+        named.all(|(name, hash)| own.shows_no_other(name, hash))
             && (self.lists.as_ref()).is_none_or(|lists| own.lists.to_string() == **lists)
     }
 }
@@ -131,12 +135,8 @@ impl Accord {
     /// Another replica has news; whose lists are to be read anew.
     #[must_use]
     pub fn heard(&self, word: &Word, own: &Shown) -> Vec<BackendName> {
-        let differs = |name: &BackendName, hash: &Written| {
-            let own = own.backends.get(name);
-            own.is_some_and(|own| own.to_string() != **hash)
-        };
         let news = word.news.iter();
-        news.filter(|(name, hash)| differs(name, hash))
+        news.filter(|(name, hash)| !own.shows_no_other(name, hash))
             .map(|(name, _)| name.clone())
             .collect()
     }

@@ -1,8 +1,8 @@
 //! What backends offer and what clients see of it.
 //!
 //! Owns the catalogue of one backend, the merge of many, conflicts, list pages and their cursors,
-//! when a catalogue is read again, and when the replicas of a gateway list the same. Entries stay raw: only the name is ever set (T22). Never
-//! drops a good entry for a bad neighbour (T14).
+//! when a catalogue is read again, and when the replicas of a gateway list the same. Entries stay raw:
+//! only the name is ever set (T22). Never drops a good entry for a bad neighbour (T14).
 
 mod accord;
 mod cache;
