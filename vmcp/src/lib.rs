@@ -29,6 +29,7 @@ pub mod alarm;
 pub mod lanes;
 
 pub mod peer;
+mod placed;
 pub mod pods;
 
 pub mod probe;

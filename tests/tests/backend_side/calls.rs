@@ -126,7 +126,8 @@ async fn a_modern_backend_is_told_who_asks() -> Result<()> {
     let params = r#"{"name":"echo","arguments":{"text":"hi"},"_meta":{"traceparent":"00-1"}}"#;
     request.params = Some(params.into());
 
-    let mut events = vmcp::gateway::port::BackendPort::send(&caller.upstream, request).await?;
+    let mut events =
+        vmcp::gateway::port::BackendPort::send(&caller.upstream, request.into()).await?;
     assert!(matches!(
         events.recv().await,
         Some(Ok(UpstreamEvent::Response(Ok(_))))
@@ -260,7 +261,7 @@ async fn a_cancelled_call_reports_nothing_bad_and_tells_the_backend() -> Result<
         let ask = Ask::tool("slow", r#"{"ms":1}"#).within(Duration::from_secs(60));
         let call = tokio::spawn(vmcp::gateway::port::BackendPort::send(
             &caller.upstream,
-            caller.request(&ask),
+            caller.request(&ask).into(),
         ));
         eventually("the call has arrived", PATIENCE, || async {
             ensure!(!backend.requests("tools/call").is_empty());
@@ -307,7 +308,7 @@ async fn a_hanging_backend_blocks_no_other() -> Result<()> {
         let request = caller.request(&ask);
         stuck.push(tokio::spawn(vmcp::gateway::port::BackendPort::send(
             &caller.upstream,
-            request,
+            request.into(),
         )));
     }
 
@@ -340,7 +341,7 @@ async fn calls_above_the_bound_are_refused_with_a_hint() -> Result<()> {
         let request = caller.request(&ask.clone().by(&format!("client-{}", call % 2)));
         running.push(tokio::spawn(vmcp::gateway::port::BackendPort::send(
             &caller.upstream,
-            request,
+            request.into(),
         )));
     }
     eventually("100 calls under way", PATIENCE, || async {

@@ -1,6 +1,7 @@
 //! The GET streams of sessions: whom a refusal concerns, and how often a server is asked.
 
 use anyhow::{Result, ensure};
+use std::sync::Arc;
 
 use vmcp::gateway::port::{BackendPort, UpstreamRequest};
 use vmcp_tests::backend::{Backend, Fault, Recorded, Script};
@@ -14,7 +15,7 @@ async fn call(caller: &Caller, client: &str) -> Result<()> {
         client_capabilities: Some(r#"{"roots":{}}"#.into()),
         ..caller.request(&Ask::echo().by(client))
     };
-    let mut events = caller.upstream.send(request).await?;
+    let mut events = caller.upstream.send(Arc::new(request)).await?;
     ensure!(matches!(events.recv().await, Some(Ok(_))));
     Ok(())
 }

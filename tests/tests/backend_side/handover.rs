@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use std::sync::Arc;
 
 use vmcp::gateway::port::{BackendPort, UpstreamError, UpstreamRequest};
 use vmcp::snapshot::SessionLoss;
@@ -33,7 +34,7 @@ async fn a_session_goes_on_in_another_replica() -> Result<()> {
         log_level: Some(r#""debug""#.into()),
         ..caller.request(&Ask::echo())
     };
-    let mut events = old.upstream.send(able(&old)).await?;
+    let mut events = old.upstream.send(Arc::new(able(&old))).await?;
     events.recv().await.context("a result")??;
 
     let handed = old.upstream.export_sessions("client-a");
@@ -47,7 +48,7 @@ async fn a_session_goes_on_in_another_replica() -> Result<()> {
     let written = serde_json::to_string(&handed)?;
     let read = serde_json::from_str(&written)?;
     ensure!(new.upstream.import_sessions("client-a".into(), read));
-    let mut events = new.upstream.send(able(&new)).await?;
+    let mut events = new.upstream.send(Arc::new(able(&new))).await?;
     events.recv().await.context("a result")??;
 
     let methods: Vec<_> = backend
@@ -310,7 +311,7 @@ async fn arguments_in_headers_reach_modern_backends_alone() -> Result<()> {
             ..caller.request(&Ask::echo())
         };
 
-        let mut events = caller.upstream.send(request).await?;
+        let mut events = caller.upstream.send(Arc::new(request)).await?;
         events.recv().await.context("a result")??;
 
         let call = &backend.requests("tools/call")[0];

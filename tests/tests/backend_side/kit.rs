@@ -15,8 +15,8 @@ use vmcp::backend::Upstream;
 use vmcp::backend::announce::Announcer;
 use vmcp::backend::probe::{self, CheckReport, ProbeMemory, ProbeTarget, Want};
 use vmcp::gateway::port::{
-    BackendPort, Observation, Repeat, SessionScope, Target, UpstreamError, UpstreamEvent,
-    UpstreamEvents, UpstreamRequest,
+    BackendPort, KnownMeta, Observation, Repeat, SessionScope, Target, UpstreamError,
+    UpstreamEvent, UpstreamEvents, UpstreamRequest,
 };
 use vmcp::snapshot::{Endpoint, ProtocolChoice, SessionLoss, Transport};
 use vmcp_core::health::{Dialect, Outcome, ProbeFailure};
@@ -232,6 +232,7 @@ impl Caller {
             scope: ask.scope.clone(),
             method: "tools/call".into(),
             params: Some(params.into()),
+            known_meta: KnownMeta::Unread,
             name: Some(ask.tool.into()),
             client_capabilities: None,
             client_info: None,
@@ -245,7 +246,7 @@ impl Caller {
     }
 
     pub async fn send(&self, ask: &Ask<'_>) -> Result<UpstreamEvents, UpstreamError> {
-        self.upstream.send(self.request(ask)).await
+        self.upstream.send(Arc::new(self.request(ask))).await
     }
 
     /// The whole call: notifications, then the raw result.

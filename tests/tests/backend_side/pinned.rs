@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -106,7 +107,7 @@ async fn a_session_stays_in_the_pod_that_opened_it() -> Result<()> {
                     log_level: Some(r#""debug""#.into()),
                     ..twins.caller.request(&Ask::echo().by(&name))
                 };
-                let mut events = twins.caller.upstream.send(request).await?;
+                let mut events = twins.caller.upstream.send(Arc::new(request)).await?;
                 events.recv().await.context("a result")??;
             }
         }

@@ -1,5 +1,6 @@
 //! Questions of a backend's during a call: they cross the port, and the answers go back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -78,7 +79,7 @@ async fn a_question_crosses_and_its_answer_comes_back() -> Result<()> {
         let caller = Caller::new(&backend).await;
         let request = able(&caller, &Ask::tool("ask", "{}"));
 
-        let mut events = caller.upstream.send(request).await?;
+        let mut events = caller.upstream.send(Arc::new(request)).await?;
         let asked = question(&mut events).await?;
         assert_eq!(&*asked.method, "elicitation/create", "{era:?} {over:?}");
         assert_eq!(
@@ -107,7 +108,7 @@ async fn a_refused_question_is_an_error_upstream() -> Result<()> {
 
         for (said, code) in [(Some(RpcError::new(-1, "no")), -1), (None, -32_601)] {
             let request = able(&caller, &Ask::tool("ask", "{}"));
-            let mut events = caller.upstream.send(request).await?;
+            let mut events = caller.upstream.send(Arc::new(request)).await?;
             let asked = question(&mut events).await?;
             match said {
                 Some(error) => asked.answer.answer(Err(error)),
@@ -128,7 +129,7 @@ async fn a_ping_of_the_backends_is_answered_here() -> Result<()> {
         let caller = Caller::new(&backend).await;
         let request = able(&caller, &Ask::tool("ask", "{}"));
 
-        let mut events = caller.upstream.send(request).await?;
+        let mut events = caller.upstream.send(Arc::new(request)).await?;
 
         let got = answer(&mut events).await?;
         assert_eq!(got["result"], serde_json::json!({}), "{era:?} {over:?}");
@@ -145,7 +146,7 @@ async fn the_deadline_stands_still_while_the_client_is_asked() -> Result<()> {
         let caller = Caller::new(&backend).await;
         let request = able(&caller, &Ask::tool("ask", "{}").within(second));
 
-        let mut events = caller.upstream.send(request).await?;
+        let mut events = caller.upstream.send(Arc::new(request)).await?;
         let asked = question(&mut events).await?;
         // What is measured is that nothing happens for longer than the call may take.
         let quiet = tokio::time::timeout(second * 3 / 2, events.recv()).await;
@@ -167,7 +168,7 @@ async fn a_client_that_leaves_while_it_is_asked_leaves_nothing() -> Result<()> {
     let caller = Caller::new(&backend).await;
     let request = able(&caller, &Ask::tool("ask", "{}").leased());
 
-    let mut events = caller.upstream.send(request).await?;
+    let mut events = caller.upstream.send(Arc::new(request)).await?;
     let mut asked = question(&mut events).await?;
     drop(events);
 
@@ -216,7 +217,7 @@ async fn a_question_that_is_taken_back_is_withdrawn() -> Result<()> {
 
     let mut events = caller
         .upstream
-        .send(able(&caller, &Ask::tool("talk", "{}")))
+        .send(Arc::new(able(&caller, &Ask::tool("talk", "{}"))))
         .await?;
     let mut asked = question(&mut events).await?;
     asked.answer.withdrawn().await;
@@ -237,7 +238,7 @@ async fn a_backend_takes_back_no_question_but_its_own() -> Result<()> {
     let (_backend, caller) = talking(tool).await?;
 
     let request = able(&caller, &Ask::tool("talk", "{}"));
-    let mut events = caller.upstream.send(request).await?;
+    let mut events = caller.upstream.send(Arc::new(request)).await?;
 
     let first = events.recv().await;
     ensure!(
@@ -257,7 +258,7 @@ async fn a_call_that_waits_outlives_what_its_backend_says_meanwhile() -> Result<
     let request = able(&caller, &Ask::tool("ask", "{}").within(second));
     let message = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#;
 
-    let mut events = caller.upstream.send(request).await?;
+    let mut events = caller.upstream.send(Arc::new(request)).await?;
     let mut asked = question(&mut events).await?;
     let call = backend.requests("tools/call");
     let session = call[0].session.clone().context("no session")?;
@@ -290,7 +291,7 @@ async fn a_waiting_call_gives_its_place_to_others() -> Result<()> {
     for _ in 0..60 {
         // More than the half that one client may have.
         let request = able(&caller, &Ask::tool("ask", "{}"));
-        let mut events = caller.upstream.send(request).await?;
+        let mut events = caller.upstream.send(Arc::new(request)).await?;
         let asked = question(&mut events).await?;
         waiting.push((events, asked));
     }
@@ -317,7 +318,7 @@ async fn one_client_cannot_have_all_places() -> Result<()> {
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..90 {
         let (upstream, request) = (caller.upstream.clone(), caller.request(&slow));
-        calls.spawn(async move { upstream.send(request).await.map(drop) });
+        calls.spawn(async move { upstream.send(Arc::new(request)).await.map(drop) });
     }
 
     // 50 run, 32 wait for a second, the rest is refused at once.

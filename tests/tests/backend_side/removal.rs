@@ -1,5 +1,6 @@
 //! Detaching and removing: first out of reach, then closed, and nothing stays.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -73,9 +74,13 @@ async fn a_removal_cuts_off_what_still_runs() -> Result<()> {
         let backend = Backend::start(Script::new(era)).await?;
         let caller = Caller::new(&backend).await;
         let slow = Ask::tool("slow", r#"{"ms":60000}"#).within(Duration::from_secs(120));
-        let call = tokio::spawn(caller.upstream.send(caller.request(&slow)));
+        let call = tokio::spawn(caller.upstream.send(Arc::new(caller.request(&slow))));
         arrived(&backend, 1).await?;
-        let leased = tokio::spawn(caller.upstream.send(caller.request(&slow.clone().leased())));
+        let leased = tokio::spawn(
+            caller
+                .upstream
+                .send(Arc::new(caller.request(&slow.clone().leased()))),
+        );
         arrived(&backend, 2).await?;
 
         let started = Instant::now();
@@ -109,7 +114,7 @@ async fn a_replaced_generation_finishes_its_calls() -> Result<()> {
         let backend = Backend::start(Script::new(era)).await?;
         let mut caller = Caller::new(&backend).await;
         let slow = Ask::tool("slow", r#"{"ms":1500}"#);
-        let call = tokio::spawn(caller.upstream.send(caller.request(&slow)));
+        let call = tokio::spawn(caller.upstream.send(Arc::new(caller.request(&slow))));
         arrived(&backend, 1).await?;
 
         caller

@@ -1,5 +1,6 @@
 //! Sessions that are lost or ended while several calls are at it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -56,8 +57,8 @@ async fn a_call_that_waited_runs_in_the_renewed_session() -> Result<()> {
         backend.forget_sessions();
 
         // Polled once each, so that both claim the old session and one place is left for them.
-        let mut first = caller.upstream.send(caller.request(&Ask::echo()));
-        let mut second = caller.upstream.send(caller.request(&Ask::echo()));
+        let mut first = caller.upstream.send(Arc::new(caller.request(&Ask::echo())));
+        let mut second = caller.upstream.send(Arc::new(caller.request(&Ask::echo())));
         assert!(poll_immediate(&mut first).await.is_none());
         assert!(poll_immediate(&mut second).await.is_none());
 
@@ -76,7 +77,7 @@ async fn a_client_that_ends_while_its_call_waits_leaves_no_session() -> Result<(
     let busy = occupy(&backend, &caller, PLACES).await?;
     let mut waiting = caller
         .upstream
-        .send(caller.request(&Ask::echo().by("leaver")));
+        .send(Arc::new(caller.request(&Ask::echo().by("leaver"))));
     assert!(poll_immediate(&mut waiting).await.is_none());
 
     caller.upstream.end_session("leaver".into()).await;
@@ -105,7 +106,7 @@ async fn a_client_that_ends_before_the_refusal_gets_no_new_session() -> Result<(
         ))
         .await?;
     backend.clear_log();
-    let call = tokio::spawn(caller.upstream.send(caller.request(&Ask::echo())));
+    let call = tokio::spawn(caller.upstream.send(Arc::new(caller.request(&Ask::echo()))));
     arrived(&backend, 1).await?;
 
     caller.upstream.end_session("client-a".into()).await;
@@ -126,7 +127,7 @@ async fn occupy(backend: &Backend, caller: &Caller, places: usize) -> Result<Bus
     let busy = (0..places)
         .map(|call| {
             let slow = slow.clone().by(["busy-a", "busy-b"][call % 2]);
-            tokio::spawn(caller.upstream.send(caller.request(&slow)))
+            tokio::spawn(caller.upstream.send(Arc::new(caller.request(&slow))))
         })
         .collect();
     arrived(backend, places).await?;

@@ -160,7 +160,7 @@ async fn a_stream_lost_in_mid_call_is_an_error() -> Result<()> {
     let request = caller.request(&slow);
     let call = tokio::spawn(vmcp::gateway::port::BackendPort::send(
         &caller.upstream,
-        request,
+        request.into(),
     ));
     eventually("the call has arrived", PATIENCE, || async {
         ensure!(backend.requests("tools/call").len() == 1);

@@ -1,6 +1,7 @@
 //! Upstream sessions: one for each owner, none shared, none left behind.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -223,7 +224,7 @@ async fn a_session_that_opens_too_late_is_ended() -> Result<()> {
         ))
         .await?;
     let request = caller.request(&Ask::echo());
-    let call = tokio::spawn(caller.upstream.send(request));
+    let call = tokio::spawn(caller.upstream.send(Arc::new(request)));
     eventually("the handshake is under way", PATIENCE, || async {
         ensure!(!backend.requests("initialize").is_empty());
         Ok(())

@@ -1,6 +1,7 @@
 //! What an upstream session is opened with, and what passes in it.
 
 use anyhow::{Context, Result, ensure};
+use std::sync::Arc;
 
 use vmcp::gateway::port::{BackendPort, UpstreamEvent, UpstreamRequest};
 use vmcp_core::mcp::ProtocolVersion;
@@ -10,7 +11,7 @@ use vmcp_tests::eventually::eventually;
 use crate::kit::{Ask, Caller, PATIENCE};
 
 async fn finish(caller: &Caller, request: UpstreamRequest) -> Result<Vec<String>> {
-    let mut events = caller.upstream.send(request).await?;
+    let mut events = caller.upstream.send(Arc::new(request)).await?;
     let mut notifications = Vec::new();
     loop {
         match events.recv().await {

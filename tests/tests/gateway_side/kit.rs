@@ -111,7 +111,7 @@ impl Port {
 impl BackendPort for Port {
     fn send(
         &self,
-        request: UpstreamRequest,
+        request: Arc<UpstreamRequest>,
     ) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>> {
         self.note(Said::Send(request.method.to_string()));
         let gate = Arc::clone(&self.sends);

@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 
 use vmcp_core::id::{BackendId, Generation};
 
+use super::slot::Slot;
+
 /// What is to be done when a list changed. Must not wait.
 #[derive(Clone)]
 pub struct Announcer(Arc<Announce>);
@@ -43,7 +45,7 @@ impl News {
     /// Passes on what was heard since the last time.
     pub fn tell(&self, announcer: &Announcer, id: &BackendId, generation: Generation) {
         if self.0.something.swap(false, Ordering::Relaxed) {
-            (announcer.0)(id, generation);
+            announcer.tell(id, generation);
         }
     }
 }
@@ -52,9 +54,7 @@ impl News {
 /// end.
 #[derive(Debug)]
 pub struct Announcements {
-    announcer: Announcer,
-    id: BackendId,
-    generation: Generation,
+    of: Arc<Slot>,
     heard: Heard,
 }
 
@@ -72,6 +72,10 @@ impl Announcer {
     pub fn new(announce: impl Fn(&BackendId, Generation) + Send + Sync + 'static) -> Self {
         Self(Arc::new(announce))
     }
+
+    pub fn tell(&self, id: &BackendId, generation: Generation) {
+        (self.0)(id, generation);
+    }
 }
 
 impl fmt::Debug for Announcer {
@@ -82,11 +86,9 @@ impl fmt::Debug for Announcer {
 
 impl Announcements {
     #[must_use]
-    pub fn new(announcer: Announcer, id: BackendId, generation: Generation) -> Self {
+    pub fn new(of: Arc<Slot>) -> Self {
         Self {
-            announcer,
-            id,
-            generation,
+            of,
             heard: Heard::Nothing,
         }
     }
@@ -94,15 +96,11 @@ impl Announcements {
     pub fn hear(&mut self) {
         self.heard = match self.heard {
             Heard::Nothing => {
-                self.pass_on();
+                self.of.announce();
                 Heard::Once
             }
             Heard::Once | Heard::Again => Heard::Again,
         };
-    }
-
-    fn pass_on(&self) {
-        (self.announcer.0)(&self.id, self.generation);
     }
 }
 
@@ -110,7 +108,7 @@ impl Announcements {
 impl Drop for Announcements {
     fn drop(&mut self) {
         if self.heard == Heard::Again {
-            self.pass_on();
+            self.of.announce();
         }
     }
 }

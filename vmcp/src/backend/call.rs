@@ -14,7 +14,7 @@ use vmcp_core::health::{CallOutcome, Dialect, ProbeReason, SessionMode, Step, Wi
 use vmcp_core::jsonrpc::RequestId;
 use vmcp_core::mcp::{Era, is_tool_error, meta, method};
 
-use super::announce::{Announcements, Announcer};
+use super::announce::Announcements;
 use super::bulkhead::Place;
 use super::ending::{
     OwnedDoing, client_error, learnt_from, not_opened, own_error, session_ended, stopped,
@@ -22,7 +22,8 @@ use super::ending::{
 };
 use super::listener::Listener;
 use super::message::Answer;
-use super::passage::{Route, Token};
+use super::params::Token;
+use super::passage::Route;
 use super::questions::{Clock, Questions};
 use super::session::{Cell, OpenError, Terms};
 use super::side::{SIDE_MESSAGE_WITHIN, Side};
@@ -46,7 +47,7 @@ const RENEWALS: usize = 3;
 #[derive(Debug)]
 pub struct Call {
     pub(super) slot: Arc<Slot>,
-    pub(super) request: UpstreamRequest,
+    pub(super) request: Arc<UpstreamRequest>,
     terms: Terms,
     pub(super) clock: Clock,
     pub(super) allowed: Duration,
@@ -98,12 +99,7 @@ impl Broken {
 
 impl Call {
     #[must_use]
-    pub(super) fn new(
-        slot: Arc<Slot>,
-        request: UpstreamRequest,
-        listener: Listener,
-        announcer: Announcer,
-    ) -> Self {
+    pub(super) fn new(slot: Arc<Slot>, request: Arc<UpstreamRequest>, listener: Listener) -> Self {
         let deadline = Instant::from_std(request.deadline);
         let terms = Terms::new(request.client_capabilities.as_ref(), request.client_version);
         let client = match &request.scope {
@@ -120,9 +116,8 @@ impl Call {
                 level: None,
             })
         });
-        let (id, generation) = (request.target.id.clone(), request.target.generation);
         Self {
-            announcements: Announcements::new(announcer, id, generation),
+            announcements: Announcements::new(Arc::clone(&slot)),
             allowed: deadline.saturating_duration_since(Instant::now()),
             clock: Clock::new(deadline),
             claimed,
@@ -166,7 +161,7 @@ impl Call {
         let stopped = matches!(ended, Err(Broken::Stopped));
         let learnt = self.conclude(ended).await;
         if stopped {
-            self.tell_stopped().await;
+            Box::pin(self.tell_stopped()).await;
         }
         // A call that did not end well may still run in its lease.
         if let Some(cell) = self.lease.take() {

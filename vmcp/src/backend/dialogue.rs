@@ -80,9 +80,9 @@ impl Call {
                     }
                     return Ok((answer, sent));
                 }
-                Step::Heard(Inbound::Notification(text)) => self.pass(text).await?,
+                Step::Heard(Inbound::Notification(text)) => Box::pin(self.pass(text)).await?,
                 Step::Heard(Inbound::Request { id, method, params }) => {
-                    self.ask(id, &method, params, route).await?;
+                    Box::pin(self.ask(id, &method, params, route)).await?;
                 }
                 Step::Silent => {
                     if matches!(route, Route::Session(opened) if opened.is_events()) {

@@ -4,7 +4,6 @@
 //! cancellation. What is said until the answer stands in `dialogue`; whose session it is and what
 //! the end means in `call`.
 
-use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 
 use vmcp_core::jsonrpc::{self, RequestId};
 use vmcp_core::limits::UNPROCESSED_REPEATS;
-use vmcp_core::mcp::{ProtocolVersion, meta, method, progress};
+use vmcp_core::mcp::{ProtocolVersion, method};
 
 use super::call::{Broken, Call};
 use super::desk::{Desk, Hears};
@@ -24,6 +23,7 @@ use super::link::{Counted, Link, Outgoing};
 use super::message::Answer;
 use super::opened::{Opened, Way};
 use super::outgoing::{self, Address, Voice};
+use super::params;
 use super::reach::To;
 use super::reply::Reply;
 use super::side::{SIDE_MESSAGE_WITHIN, Side};
@@ -31,6 +31,7 @@ use super::site::Site;
 use super::slot::Slot;
 use super::wire::{WireError, next_id};
 use crate::gateway::port::{Repeat, UpstreamRequest};
+use crate::placed::boxed;
 use crate::pods::Pin;
 
 /// The clock of the call bounds what is sent; this only keeps something forgotten from staying for ever.
@@ -38,13 +39,6 @@ const LONGEST_EXCHANGE: Duration = Duration::from_secs(86_400);
 
 /// A stopping gateway, or a backend that is being removed, waits for this.
 const STOPPED_WITHIN: Duration = Duration::from_millis(500);
-
-/// `clientInfo` where the client gives none.
-const OWN_INFO: &str = concat!(
-    r#"{"name":"vmcp","version":""#,
-    env!("CARGO_PKG_VERSION"),
-    r#""}"#
-);
 
 /// How the request travels.
 #[derive(Clone, Copy, Debug)]
@@ -123,8 +117,8 @@ impl Call {
         };
         let request = &self.request;
         let (token, params) = match route {
-            Route::Modern(version) => modern_params(request, &id, version),
-            Route::Stateless(_) | Route::Session(_) => legacy_params(request, &id),
+            Route::Modern(version) => params::modern(request, &id, version),
+            Route::Stateless(_) | Route::Session(_) => params::legacy(request, &id),
         };
         let body = jsonrpc::write_request(&id, &request.method, params.as_deref());
         self.token = token;
@@ -142,7 +136,7 @@ impl Call {
             }
             _ => {
                 let letter = self.letter(route, body);
-                let sending = pin!(send(letter, &id, self.patience(route)));
+                let sending = pin!(send(&letter, &id, self.patience(route)));
                 self.converse(sending, inbox, route).await
             }
         };
@@ -168,9 +162,7 @@ impl Call {
         Letter {
             slot: Arc::clone(&self.slot),
             route,
-            method: Arc::clone(&self.request.method),
-            name: self.request.name.clone(),
-            param_headers: self.request.param_headers.clone(),
+            request: Arc::clone(&self.request),
             body: body.into(),
         }
     }
@@ -247,52 +239,6 @@ fn cancelled(id: &RequestId) -> Vec<u8> {
     jsonrpc::write_notification(method::NOTIFICATION_CANCELLED, Some(&params))
 }
 
-/// Our progress token and the client's, raw.
-pub(super) type Token = Option<(Box<str>, Box<str>)>;
-
-/// Our token is the id of the request.
-fn legacy_params<'a>(
-    request: &'a UpstreamRequest,
-    id: &RequestId,
-) -> (Token, Option<Cow<'a, str>>) {
-    let Some(params) = request.params.as_deref().map(meta::legacy_params) else {
-        return (None, None);
-    };
-    let Some(theirs) = progress::wanted(&params) else {
-        return (None, Some(params));
-    };
-    let token = (id.to_raw().into(), theirs.into());
-    let params = progress::with_token(&params, id.to_raw()).into_owned();
-    (Some(token), Some(params.into()))
-}
-
-fn modern_params<'a>(
-    request: &'a UpstreamRequest,
-    id: &RequestId,
-    version: ProtocolVersion,
-) -> (Token, Option<Cow<'a, str>>) {
-    let params = request.params.as_deref();
-    let token: Token = params
-        .and_then(progress::wanted)
-        .map(|theirs| (id.to_raw().into(), theirs.into()));
-    let version = jsonrpc::quote(version.as_str());
-    let capabilities = request.client_capabilities.as_deref().unwrap_or("{}");
-    let info = request.client_info.as_deref().unwrap_or(OWN_INFO);
-    let mut members = vec![
-        (meta::PROTOCOL_VERSION, &*version),
-        (meta::CLIENT_CAPABILITIES, capabilities),
-        (meta::CLIENT_INFO, info),
-    ];
-    if let Some(level) = &request.log_level {
-        members.push((meta::LOG_LEVEL, level));
-    }
-    if let Some((ours, _)) = &token {
-        members.push((meta::PROGRESS_TOKEN, ours));
-    }
-    let params = meta::with_meta(params, &members);
-    (token, Some(params))
-}
-
 /// How long and how often sending is tried.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
@@ -305,9 +251,7 @@ struct Patience {
 struct Letter<'a> {
     slot: Arc<Slot>,
     route: Route<'a>,
-    method: Arc<str>,
-    name: Option<Arc<str>>,
-    param_headers: Vec<(Box<str>, Box<str>)>,
+    request: Arc<UpstreamRequest>,
     body: Bytes,
 }
 
@@ -316,8 +260,8 @@ impl Letter<'_> {
         let voice = match self.route {
             Route::Modern(version) => Voice::Modern {
                 version,
-                method: &self.method,
-                name: self.name.as_deref(),
+                method: &self.request.method,
+                name: self.request.name.as_deref(),
             },
             Route::Stateless(version) => Voice::Legacy {
                 version,
@@ -336,7 +280,7 @@ impl Letter<'_> {
             }
         };
         if matches!(self.route, Route::Modern(_)) {
-            outgoing::add(&mut request, &self.param_headers)?;
+            outgoing::add(&mut request, &self.request.param_headers)?;
         }
         Ok(request)
     }
@@ -344,7 +288,7 @@ impl Letter<'_> {
 
 /// Sends it on an idle connection or a new one. T19: again only where it provably never left or was
 /// never processed, or where the request may run twice.
-async fn send(letter: Letter<'_>, id: &RequestId, patience: Patience) -> Result<Sent, WireError> {
+async fn send(letter: &Letter<'_>, id: &RequestId, patience: Patience) -> Result<Sent, WireError> {
     let Patience { to, repeat, .. } = patience;
     let slot = &letter.slot;
     // What cannot be written takes no connection.
@@ -363,7 +307,7 @@ async fn send(letter: Letter<'_>, id: &RequestId, patience: Patience) -> Result<
             link.until(Reply::open(response, id, far())).await
         };
         match exchanged.await {
-            Ok(reply) => return Ok(Sent::Replied(Box::new((link, reply)))),
+            Ok(reply) => return Ok(Sent::Replied(boxed(|| (link, reply)))),
             Err(WireError::Unsent) if again > 0 => {}
             Err(WireError::Lost(_)) if was_idle && repeat == Repeat::Freely => {}
             Err(error) => return Err(error),

@@ -92,7 +92,8 @@ impl Reply {
         let (head, body) = response.into_parts();
         if !head.status.is_success() {
             let wait = deadline.min(Instant::now() + REFUSAL_BODY_WAIT);
-            return Err(refusal(head.status, &head.headers, body, wait).await);
+            let refusal = Box::pin(refusal(head.status, &head.headers, body, wait));
+            return Err(refusal.await);
         }
         if let Some(encoding) = text(&head.headers, CONTENT_ENCODING)
             && !encoding.eq_ignore_ascii_case("identity")
@@ -367,6 +368,9 @@ fn media(headers: &HeaderMap) -> Media {
     let Some(value) = text(headers, CONTENT_TYPE) else {
         return Media::Absent;
     };
+    if value == "application/json" {
+        return Media::Json;
+    }
     let essence = value.split(';').next().unwrap_or_default().trim();
     if essence.is_empty() {
         Media::Absent

@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use vmcp_core::health::CallOutcome;
 use vmcp_core::id::{BackendId, Generation};
 
 use super::announce::Announcer;
@@ -23,7 +25,7 @@ use super::pool::Pool;
 use super::session::{Cell, Opened, Terms};
 use super::site::Site;
 use super::told::Told;
-use crate::gateway::port::{HandedSession, SessionScope, Target};
+use crate::gateway::port::{HandedSession, Observation, SessionScope, Target};
 use crate::table::Table;
 
 /// Idle leases kept for the next modern client; more are ended at once.
@@ -54,7 +56,8 @@ pub struct Slot {
     pub places: Arc<Bulkhead>,
     /// Calls and standing streams under way, parked ones included.
     pub under_way: TaskTracker,
-    pub told: Told,
+    told: Told,
+    observations: mpsc::Sender<Observation>,
     announcer: Announcer,
     clients: Mutex<Table<Arc<str>, Arc<Cell>>>,
     leases: Mutex<Vec<Lease>>,
@@ -100,7 +103,11 @@ pub struct Wanted<'a> {
 impl Slot {
     /// Starts the sweep of idle things, which ends with the slot.
     #[must_use]
-    pub fn start(target: &Target, announcer: Announcer) -> Arc<Self> {
+    pub fn start(
+        target: &Target,
+        observations: mpsc::Sender<Observation>,
+        announcer: Announcer,
+    ) -> Arc<Self> {
         let slot = Arc::new(Self {
             id: target.id.clone(),
             generation: target.generation,
@@ -112,12 +119,30 @@ impl Slot {
             places: Arc::default(),
             under_way: TaskTracker::new(),
             told: Told::default(),
+            observations,
             announcer,
             clients: Mutex::default(),
             leases: Mutex::default(),
         });
         tokio::spawn(sweep(Arc::downgrade(&slot)));
         slot
+    }
+
+    /// What a call taught, if health does not know it yet. A full queue loses it: it never delays a
+    /// call.
+    pub fn observe(&self, outcome: CallOutcome) {
+        if self.told.is_news(&outcome) {
+            let _ = self.observations.try_send(Observation {
+                id: self.id.clone(),
+                generation: self.generation,
+                outcome,
+            });
+        }
+    }
+
+    /// A list of the backend's has changed.
+    pub fn announce(&self) {
+        self.announcer.tell(&self.id, self.generation);
     }
 
     /// The session for a call, opened or not.

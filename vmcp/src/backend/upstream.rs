@@ -32,6 +32,7 @@ use crate::gateway::port::{
     BackendPort, HandedSession, HandedUpstream, Observation, SessionScope, Target, UpstreamError,
     UpstreamEvents, UpstreamListen, UpstreamRequest, UpstreamStream,
 };
+use crate::placed::{boxed, pinned};
 use crate::snapshot::{Endpoint, ProtocolChoice, SessionLoss, Transport};
 use crate::table::Table;
 
@@ -63,7 +64,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Slots {
-    live: Table<(BackendId, Generation), Arc<Slot>>,
+    live: Table<BackendId, Vec<Arc<Slot>>>,
     detached: VecDeque<(BackendId, Generation)>,
 }
 
@@ -106,7 +107,7 @@ impl Upstream {
             .lock()
             .live
             .drain()
-            .map(|(_, slot)| slot)
+            .flat_map(|(_, slots)| slots)
             .collect();
         // Nobody has called in these since they came, and nobody else knows them (T7).
         let unclaimed = self.inner.handed.take_all();
@@ -127,18 +128,14 @@ impl Upstream {
     #[must_use]
     pub fn connections(&self) -> Vec<(BackendId, u64)> {
         let count = |slot: &Arc<Slot>| (slot.id.clone(), slot.connections.load(Ordering::Relaxed));
-        self.inner.lock().live.values().map(count).collect()
+        self.inner.lock().all().map(count).collect()
     }
 
     /// Those of them that wait for the next call.
     #[must_use]
     pub fn idle_connections(&self) -> Vec<(BackendId, usize)> {
-        self.inner
-            .lock()
-            .live
-            .values()
-            .map(|slot| (slot.id.clone(), slot.pool.len()))
-            .collect()
+        let idle = |slot: &Arc<Slot>| (slot.id.clone(), slot.pool.len());
+        self.inner.lock().all().map(idle).collect()
     }
 
     fn close(&self, slot: Option<Arc<Slot>>, running: Running) {
@@ -151,17 +148,16 @@ impl Upstream {
 impl BackendPort for Upstream {
     fn send(
         &self,
-        request: UpstreamRequest,
+        request: Arc<UpstreamRequest>,
     ) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>> {
         let started = self.inner.start(request);
-        async move {
+        pinned(|| async move {
             let (mut ride, first) = started?;
             match ride.until(first).await {
                 Ok(first) => first,
                 Err(_) => Err(detached()),
             }
-        }
-        .boxed()
+        })
     }
 
     fn listen(
@@ -254,13 +250,13 @@ fn bare(session: &HandedSession) -> Endpoint {
 
 impl Inner {
     fn slots(&self) -> Vec<Arc<Slot>> {
-        self.lock().live.values().map(Arc::clone).collect()
+        self.lock().all().map(Arc::clone).collect()
     }
 
     /// A call at its start, and where its first word will be.
     fn start(
         &self,
-        request: UpstreamRequest,
+        request: Arc<UpstreamRequest>,
     ) -> Result<(Ride, oneshot::Receiver<First>), UpstreamError> {
         let slot = self.attach(&request.target).ok_or_else(detached)?;
         let (capabilities, version) = (&request.client_capabilities, request.client_version);
@@ -268,20 +264,13 @@ impl Inner {
             Terms::new(capabilities.as_ref(), version)
         });
         let (listener, first) = Listener::new();
-        let call = Call::new(Arc::clone(&slot), request, listener, self.announcer.clone());
-        let (call, observations) = (Box::new(call), self.observations.clone());
-        let ride = async move {
-            let learnt = call.run().await;
-            if let Some(outcome) = learnt.filter(|outcome| slot.told.is_news(outcome)) {
-                // A full queue loses an observation, never delays a call.
-                let _ = observations.try_send(Observation {
-                    id: slot.id.clone(),
-                    generation: slot.generation,
-                    outcome,
-                });
+        let call = boxed(|| Call::new(Arc::clone(&slot), request, listener));
+        let ride = pinned(|| async move {
+            if let Some(outcome) = call.run().await {
+                slot.observe(outcome);
             }
-        };
-        Ok((Ride::new(ride.boxed()), first))
+        });
+        Ok((Ride::new(ride), first))
     }
 
     /// What the client had elsewhere, before its first call here.
@@ -301,8 +290,18 @@ impl Inner {
         }
     }
 
+    /// The runtime of a target, made if there is none; `None` once it was detached.
     fn attach(&self, target: &Target) -> Option<Arc<Slot>> {
-        self.lock().attach(target, &self.announcer)
+        let mut slots = self.lock();
+        if let Some(slot) = slots.of(&target.id, target.generation) {
+            return Some(Arc::clone(slot));
+        }
+        if slots.is_detached(&target.id, target.generation) {
+            return None;
+        }
+        let slot = Slot::start(target, self.observations.clone(), self.announcer.clone());
+        slots.add(&slot);
+        Some(slot)
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots> {
@@ -311,49 +310,55 @@ impl Inner {
 }
 
 impl Slots {
-    /// The runtime of a target, made if there is none; `None` once it was detached.
-    fn attach(&mut self, target: &Target, announcer: &Announcer) -> Option<Arc<Slot>> {
-        let key = (target.id.clone(), target.generation);
-        if let Some(slot) = self.live.get(&key) {
-            return Some(Arc::clone(slot));
-        }
-        if self.detached.contains(&key) {
-            return None;
-        }
-        let slot = Slot::start(target, announcer.clone());
-        self.live.insert(key, Arc::clone(&slot));
-        Some(slot)
+    fn all(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.live.values().flatten()
+    }
+
+    fn of(&self, id: &BackendId, generation: Generation) -> Option<&Arc<Slot>> {
+        let mut generations = self.live.get(id)?.iter();
+        generations.find(|slot| slot.generation == generation)
+    }
+
+    fn add(&mut self, slot: &Arc<Slot>) {
+        let generations = self.live.entry(slot.id.clone()).or_default();
+        generations.push(Arc::clone(slot));
     }
 
     fn detach(&mut self, id: &BackendId, generation: Generation) -> Option<Arc<Slot>> {
-        let key = (id.clone(), generation);
-        let slot = self.live.remove(&key);
-        self.remember(key);
-        slot
+        self.remember(id, generation);
+        let generations = self.live.get_mut(id)?;
+        let at = generations
+            .iter()
+            .position(|slot| slot.generation == generation)?;
+        let slot = generations.swap_remove(at);
+        if generations.is_empty() {
+            self.live.remove(id);
+        }
+        Some(slot)
     }
 
     fn remove(&mut self, id: &BackendId, last: Generation) -> Vec<Arc<Slot>> {
-        self.remember((id.clone(), last));
-        let generations: Vec<_> = self
-            .live
-            .keys()
-            .filter(|(of, _)| of == id)
-            .map(|(_, generation)| *generation)
-            .collect();
-        generations
-            .into_iter()
-            .filter_map(|generation| self.detach(id, generation))
-            .collect()
+        self.remember(id, last);
+        let slots = self.live.remove(id).unwrap_or_default();
+        for slot in &slots {
+            self.remember(id, slot.generation);
+        }
+        slots
     }
 
-    fn remember(&mut self, key: (BackendId, Generation)) {
-        if self.detached.contains(&key) {
+    fn is_detached(&self, id: &BackendId, generation: Generation) -> bool {
+        let mut detached = self.detached.iter();
+        detached.any(|(of, gone)| of == id && *gone == generation)
+    }
+
+    fn remember(&mut self, id: &BackendId, generation: Generation) {
+        if self.is_detached(id, generation) {
             return;
         }
         if self.detached.len() == REMEMBERED_DETACHED {
             self.detached.pop_front();
         }
-        self.detached.push_back(key);
+        self.detached.push_back((id.clone(), generation));
     }
 }
 

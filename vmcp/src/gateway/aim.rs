@@ -11,7 +11,7 @@ use serde_json::json;
 
 use vmcp_core::jsonrpc::{self, RpcError, raw, unquote};
 use vmcp_core::mcp::error::code;
-use vmcp_core::mcp::{Era, method};
+use vmcp_core::mcp::{Era, Params, method};
 use vmcp_core::route::Route;
 
 use crate::snapshot::Lists;
@@ -48,29 +48,29 @@ pub(super) fn aim<'a>(
     lists: &'a Lists,
     era: Era,
     of: &str,
-    params: &'a str,
+    params: &Params<'a>,
 ) -> Result<Aim<'a>, RpcError> {
     let routes = &lists.routes;
     match of {
         method::TOOLS_CALL => {
-            let name = text(params, "params", "name")?;
+            let name = subject(params)?;
             let route = routes.tool(&name).ok_or_else(|| unknown("tool", &name))?;
             named(route, params)
         }
         method::PROMPTS_GET => {
-            let name = text(params, "params", "name")?;
+            let name = subject(params)?;
             let route = routes
                 .prompt(&name)
                 .ok_or_else(|| unknown("prompt", &name))?;
             named(route, params)
         }
-        method::COMPLETION_COMPLETE => completion(lists, params),
+        method::COMPLETION_COMPLETE => completion(lists, params.raw()),
         _ => {
-            let uri = text(params, "params", "uri")?;
+            let uri = subject(params)?;
             let route = routes.resource(&uri).ok_or_else(|| unroutable(era, &uri))?;
             Ok(Aim {
                 route: Cow::Borrowed(route),
-                params: params.into(),
+                params: params.raw().into(),
                 name: Some(uri.into()),
             })
         }
@@ -87,11 +87,21 @@ pub(super) fn unroutable(era: Era, uri: &str) -> RpcError {
         .with_data(&json!({ "reason": UNROUTABLE, "uri": uri }))
 }
 
+/// What the request is about.
+pub(super) fn subject<'a>(params: &Params<'a>) -> Result<Cow<'a, str>, RpcError> {
+    let missing = |member| missing("params", member);
+    params.subject().map_err(missing)
+}
+
 /// The text of a member of `of`, which is called `what` in the error.
 pub(super) fn text<'a>(of: &'a str, what: &str, key: &str) -> Result<Cow<'a, str>, RpcError> {
     raw::top_level(of, key)
         .and_then(unquote)
-        .ok_or_else(|| invalid(format!("{what}.{key} is missing or no string")))
+        .ok_or_else(|| missing(what, key))
+}
+
+fn missing(what: &str, key: &str) -> RpcError {
+    invalid(format!("{what}.{key} is missing or no string"))
 }
 
 pub(super) fn invalid(text: impl Into<String>) -> RpcError {
@@ -102,17 +112,21 @@ fn unknown(what: &str, name: &str) -> RpcError {
     invalid(format!("unknown {what}: {name}"))
 }
 
-fn named<'a>(route: &'a Route, params: &'a str) -> Result<Aim<'a>, RpcError> {
+fn named<'a>(route: &'a Route, params: &Params<'_>) -> Result<Aim<'a>, RpcError> {
+    let renamed = params.about(&route.original);
     Ok(Aim {
         route: Cow::Borrowed(route),
-        params: renamed(params, &route.original)?.into(),
+        params: renamed.map_err(|_| no_object())?.into(),
         name: Some(Arc::clone(&route.original)),
     })
 }
 
 fn renamed(object: &str, original: &str) -> Result<String, RpcError> {
-    raw::replace_top_level(object, "name", &jsonrpc::quote(original))
-        .map_err(|_| invalid("params is no object"))
+    raw::replace_top_level(object, "name", &jsonrpc::quote(original)).map_err(|_| no_object())
+}
+
+fn no_object() -> RpcError {
+    invalid("params is no object")
 }
 
 /// `completion/complete`: its reference is a prompt or a template.
@@ -124,8 +138,8 @@ fn completion<'a>(lists: &'a Lists, params: &'a str) -> Result<Aim<'a>, RpcError
             let route = lists.routes.prompt(&name);
             let route = route.ok_or_else(|| unknown("prompt", &name))?;
             let reference = renamed(reference, &route.original)?;
-            let params = raw::replace_top_level(params, "ref", &reference)
-                .map_err(|_| invalid("params is no object"))?;
+            let params =
+                raw::replace_top_level(params, "ref", &reference).map_err(|_| no_object())?;
             Ok(Aim {
                 route: Cow::Borrowed(route),
                 params: params.into(),

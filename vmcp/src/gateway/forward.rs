@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use vmcp_core::jsonrpc::{Request, RequestId, RpcError, raw};
 use vmcp_core::mcp::error::code;
 use vmcp_core::mcp::task::{self, is_about_task};
-use vmcp_core::mcp::{Era, ProtocolVersion, header_params};
+use vmcp_core::mcp::{Era, Params, ProtocolVersion, header_params, known_method};
 
 use super::Gateway;
 use super::aim::{Aim, aim, invalid};
@@ -20,7 +20,8 @@ use super::failure::{error_code, target, to_rpc};
 use super::live::{CallGuard, NOT_RELAYED};
 use super::message::{Accepts, Answer, EndpointPath, Facts};
 use super::meter::{RequestKind, RequestMeter, RequestRecord};
-use super::port::{Repeat, SessionScope, UpstreamRequest};
+use super::port::{KnownMeta, Repeat, SessionScope, UpstreamRequest};
+use crate::placed::boxed;
 use crate::snapshot::BackendView;
 
 /// Header names and values.
@@ -43,6 +44,37 @@ pub(super) struct Caller {
     pub param_headers: ParamHeaders,
     /// Legacy only: the client may cancel by notification.
     pub cancel: Option<CallGuard>,
+}
+
+/// What a client asks, read as far as it is decided by.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub id: &'a RequestId,
+    pub method: &'static str,
+    pub params: Params<'a>,
+    pub known_meta: KnownMeta,
+    pub started: Instant,
+}
+
+impl<'a> Asked<'a> {
+    /// By a legacy client.
+    pub(super) fn read(request: &'a Request<'_>, started: Instant) -> Self {
+        let method = known_method(&request.method);
+        let raw = request.params.map_or("{}", RawValue::get);
+        let params = Params::read(method, raw);
+        let none = params.is_clear() && params.meta().is_none();
+        Self {
+            id: &request.id,
+            method,
+            params,
+            known_meta: if none {
+                KnownMeta::Absent
+            } else {
+                KnownMeta::Unread
+            },
+            started,
+        }
+    }
 }
 
 /// A request as the meter sees it.
@@ -75,23 +107,26 @@ pub(super) struct Forward {
     pub view: Arc<BackendView>,
     pub meter: CallMeter,
     pub method: &'static str,
-    pub upstream: UpstreamRequest,
+    pub upstream: Arc<UpstreamRequest>,
     /// As far as it is known; legacy before the first success.
     pub backend_era: Era,
     /// What the client calls the task that the request is about.
     pub task: Option<String>,
+    /// It brings input along, or continues a call that asked for it.
+    pub is_retry: bool,
+}
+
+impl Forward {
+    /// When the client asked.
+    pub(super) fn begun(&self) -> tokio::time::Instant {
+        self.meter.started.into()
+    }
 }
 
 impl Gateway {
     /// Sends a request where it belongs, and answers with what comes back.
-    pub(super) async fn forward(
-        &self,
-        caller: Caller,
-        method: &'static str,
-        request: &Request<'_>,
-        started: Instant,
-    ) -> Answer {
-        match self.route(caller, method, request, started) {
+    pub(super) async fn forward(&self, caller: Caller, asked: &Asked<'_>) -> Answer {
+        match self.route(caller, asked) {
             Ok(forward) => {
                 self.used(&forward);
                 self.reply(forward).await
@@ -109,27 +144,27 @@ impl Gateway {
         Err(Answer::error(404, &RequestId::Null, &error))
     }
 
-    pub(super) fn route(
-        &self,
-        caller: Caller,
-        method: &'static str,
-        request: &Request<'_>,
-        started: Instant,
-    ) -> Result<Box<Forward>, Answer> {
-        let params = request.params.map_or("{}", RawValue::get);
+    pub(super) fn route(&self, caller: Caller, asked: &Asked<'_>) -> Result<Box<Forward>, Answer> {
+        let Asked {
+            method,
+            params,
+            started,
+            ..
+        } = asked;
+        let (method, started) = (*method, *started);
         let snapshot = self.snapshots.load();
-        let refused = |error| self.refuse(request, method, started, (200, error));
+        let refused = |error| self.refuse(asked, (200, error));
         let lists = snapshot
             .lists_of(&caller.path)
             .ok_or_else(|| refused(no_such_backend(&caller.path)))?;
         let aim = if is_about_task(method) {
             self.aim_at_task(&snapshot, &caller, method, params)
-                .map_err(|error| self.refuse(request, method, started, error))?
+                .map_err(|error| self.refuse(asked, error))?
         } else {
             aim(&lists, caller.era, method, params).map_err(refused)?
         };
-        let headers = param_headers(&caller, &aim)
-            .map_err(|error| self.refuse(request, method, started, (400, error)))?;
+        let headers =
+            param_headers(&caller, &aim).map_err(|error| self.refuse(asked, (400, error)))?;
         let view = snapshot
             .backend(&aim.route.backend.name)
             .ok_or_else(|| refused(invalid("its backend was removed just now")))?;
@@ -142,15 +177,16 @@ impl Gateway {
         let target = target(view).map_err(|error| {
             meter.finish(error_code(&error));
             let error = to_rpc(caller.era, method, view, &error);
-            Answer::error(200, &request.id, &error)
+            Answer::error(200, asked.id, &error)
         })?;
         let era = view.dialect.map_or(Era::Legacy, |dialect| dialect.era);
-        let upstream = UpstreamRequest {
-            deadline: Instant::now() + target.endpoint.call_timeout,
+        let upstream = Arc::new(UpstreamRequest {
+            deadline: started + target.endpoint.call_timeout,
             target,
             scope: caller.scope.clone(),
             method: method.into(),
             params: Some(aim.params.into()),
+            known_meta: asked.known_meta,
             name: aim.name,
             client_capabilities: told(&caller, era),
             client_info: caller.info.clone(),
@@ -163,11 +199,14 @@ impl Gateway {
                 Repeat::IfUnsent
             },
             principal: None,
-        };
-        Ok(Box::new(Forward {
-            id: request.id.clone(),
+        });
+        Ok(boxed(|| Forward {
+            id: asked.id.clone(),
             backend_era: era,
-            task: is_about_task(method).then(|| task::id_of(params)).flatten(),
+            is_retry: params.is_retry(),
+            task: is_about_task(method)
+                .then(|| task::id_of(params.raw()))
+                .flatten(),
             caller,
             view: Arc::clone(view),
             meter,
@@ -176,21 +215,15 @@ impl Gateway {
         }))
     }
 
-    fn refuse(
-        &self,
-        request: &Request<'_>,
-        method: &'static str,
-        started: Instant,
-        (status, error): (u16, RpcError),
-    ) -> Answer {
+    fn refuse(&self, asked: &Asked<'_>, (status, error): (u16, RpcError)) -> Answer {
         self.meter.record(&RequestRecord {
-            method,
-            kind: RequestKind::of(method),
+            method: asked.method,
+            kind: RequestKind::of(asked.method),
             backend: None,
             code: "rpc_other",
-            took: started.elapsed(),
+            took: asked.started.elapsed(),
         });
-        Answer::error(status, &request.id, &error)
+        Answer::error(status, asked.id, &error)
     }
 }
 

@@ -20,8 +20,8 @@ use vmcp_core::mcp::{Era, method};
 
 use super::failure::{no_longer_there, target};
 use super::port::{
-    BackendPort, Repeat, SessionScope, Target, UpstreamError, UpstreamEvent, UpstreamListen,
-    UpstreamRequest, UpstreamStream,
+    BackendPort, KnownMeta, Repeat, SessionScope, Target, UpstreamError, UpstreamEvent,
+    UpstreamListen, UpstreamRequest, UpstreamStream,
 };
 use super::sink::Sink;
 use super::wish::{Ear, State, Wish};
@@ -251,11 +251,12 @@ impl HeldStream {
         }
         let resources = self.wish.borrow().resources.clone();
         for uri in &resources {
-            let request = UpstreamRequest {
+            let request = Arc::new(UpstreamRequest {
                 target: target.clone(),
                 scope: self.ear.scope.clone(),
                 method: method::RESOURCES_SUBSCRIBE.into(),
                 params: Some(format!(r#"{{"uri":{}}}"#, quote(uri)).into()),
+                known_meta: KnownMeta::Absent,
                 name: None,
                 client_capabilities: self.ear.capabilities.clone(),
                 client_info: self.ear.info.clone(),
@@ -265,7 +266,7 @@ impl HeldStream {
                 repeat: Repeat::Freely,
                 principal: None,
                 deadline: Instant::now() + limits::SUBSCRIBE,
-            };
+            });
             if let Ok(mut events) = self.port.send(request).await {
                 while let Some(Ok(UpstreamEvent::Notification(_))) = events.recv().await {}
             }

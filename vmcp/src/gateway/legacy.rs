@@ -17,7 +17,7 @@ use vmcp_core::session::SessionClaims;
 
 use super::Gateway;
 use super::aim::{self, is_forwarded};
-use super::forward::Caller;
+use super::forward::{Asked, Caller};
 use super::list::listed;
 use super::live::Live;
 use super::message::{Answer, EndpointPath, Facts};
@@ -80,8 +80,8 @@ impl Gateway {
         };
         if is_forwarded(&request.method) {
             let caller = legacy_caller(facts, &session, &request.id);
-            let method = known_method(&request.method);
-            return self.forward(caller, method, request, started).await;
+            let asked = Asked::read(request, started);
+            return self.forward(caller, &asked).await;
         }
         if let method::RESOURCES_SUBSCRIBE | method::RESOURCES_UNSUBSCRIBE = &*request.method {
             let caller = legacy_caller(facts, &session, &request.id);

@@ -7,20 +7,21 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
-use vmcp_core::jsonrpc::{Message, Request, RpcError, raw, unquote};
+use vmcp_core::jsonrpc::{Message, Request, RpcError, raw};
 use vmcp_core::mcp::error::code;
 use vmcp_core::mcp::{
-    Era, ModernMeta, ProtocolVersion, discover_result, header, known_method, meta, method, task,
+    Era, ModernMeta, Params, ProtocolVersion, discover_result, header, known_method, meta, method,
+    subject_of, task,
 };
 
 use super::Gateway;
 use super::aim::is_forwarded;
-use super::forward::Caller;
+use super::forward::{Asked, Caller};
 use super::legacy::{CAPABILITIES, is_log_level, method_not_found, server_info};
 use super::list::listed;
 use super::message::{Answer, Facts};
 use super::meter::RequestKind;
-use super::port::SessionScope;
+use super::port::{KnownMeta, SessionScope};
 use super::tasks;
 
 /// How long a client may keep the answer of `server/discover`: it changes with our version only.
@@ -51,7 +52,8 @@ pub(super) fn claims(facts: &Facts<'_>, message: &Message<'_>) -> bool {
 impl Gateway {
     pub(super) async fn modern_request(&self, facts: &Facts<'_>, request: &Request<'_>) -> Answer {
         let started = Instant::now();
-        let envelope = match check(facts, request) {
+        let params = Params::read(&request.method, request.params.map_or("{}", RawValue::get));
+        let envelope = match check(facts, &request.method, &params) {
             Ok(envelope) => envelope,
             Err((status, error)) => {
                 let answer = Answer::error(status, &request.id, &error);
@@ -61,8 +63,14 @@ impl Gateway {
         };
         if is_forwarded(&request.method) || task::is_about_task(&request.method) {
             let caller = modern_caller(facts, &envelope);
-            let method = known_method(&request.method);
-            return self.forward(caller, method, request, started).await;
+            let asked = Asked {
+                id: &request.id,
+                method: known_method(&request.method),
+                known_meta: known_meta(&params, &envelope, &caller),
+                params,
+                started,
+            };
+            return self.forward(caller, &asked).await;
         }
         let answer = match &*request.method {
             method::SERVER_DISCOVER => Answer::result(&request.id, &self.discover_result()),
@@ -114,31 +122,54 @@ fn names_level(raw: &str) -> bool {
     serde_json::from_str::<String>(raw).is_ok_and(|level| is_log_level(&level))
 }
 
+/// May a modern backend get `_meta` as it came?
+fn known_meta(params: &Params<'_>, envelope: &ModernMeta<'_>, caller: &Caller) -> KnownMeta {
+    let as_relayed = caller.capabilities.as_deref() == envelope.client_capabilities_raw;
+    let says_who = envelope.client_info_raw.is_some();
+    let is_clear = params.is_clear() && envelope.is_clear;
+    if !(as_relayed && says_who && is_clear && envelope.progress_token_raw.is_none()) {
+        return KnownMeta::Unread;
+    }
+    match ProtocolVersion::parse(&envelope.protocol_version) {
+        Some(version) => KnownMeta::Says(version),
+        None => KnownMeta::Unread,
+    }
+}
+
 /// The envelope of a request, or the status and error that the specification asks for.
-fn check<'a>(facts: &Facts<'_>, request: &Request<'a>) -> Result<ModernMeta<'a>, (u16, RpcError)> {
-    let params: &'a str = request.params.map_or("{}", RawValue::get);
-    let Some(envelope) = ModernMeta::parse(params) else {
+fn check<'a>(
+    facts: &Facts<'_>,
+    method: &str,
+    params: &Params<'a>,
+) -> Result<ModernMeta<'a>, (u16, RpcError)> {
+    let Some(envelope) = params.meta().and_then(ModernMeta::of) else {
         return Err((400, missing(meta::PROTOCOL_VERSION)));
     };
     check_version(facts, &envelope)?;
     if envelope.client_capabilities_raw.is_none() {
         return Err((400, missing(meta::CLIENT_CAPABILITIES)));
     }
-    check_header("Mcp-Method", facts.method.as_deref(), Some(&request.method))?;
-    let name_key = match &*request.method {
-        method::TOOLS_CALL | method::PROMPTS_GET => "name",
-        method::RESOURCES_READ => "uri",
-        method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL => "taskId",
-        _ => return Ok(envelope),
-    };
-    let named = raw::top_level(params, name_key).and_then(unquote);
+    check_header("Mcp-Method", facts.method.as_deref(), Some(method))?;
+    if !has_name(method) {
+        return Ok(envelope);
+    }
     let header = match facts.name.as_deref().map(header::decode_name) {
         None => None,
         Some(Ok(name)) => Some(name),
         Some(Err(error)) => return Err((400, mismatch(format!("header Mcp-Name: {error}")))),
     };
+    let named = params.subject().ok();
     check_header("Mcp-Name", header.as_deref(), named.as_deref())?;
     Ok(envelope)
+}
+
+/// Does `Mcp-Name` repeat what it is about? Of the subscriptions of legacy clients there is no more.
+fn has_name(method: &str) -> bool {
+    let gone = matches!(
+        method,
+        method::RESOURCES_SUBSCRIBE | method::RESOURCES_UNSUBSCRIBE
+    );
+    subject_of(method).is_some() && !gone
 }
 
 fn check_version(facts: &Facts<'_>, envelope: &ModernMeta<'_>) -> Result<(), (u16, RpcError)> {

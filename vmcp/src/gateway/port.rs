@@ -50,6 +50,17 @@ pub enum Repeat {
     Freely,
 }
 
+/// What is known of `_meta` in the params of a request, so that nobody has to read it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownMeta {
+    Unread,
+    /// There is none.
+    Absent,
+    /// It says exactly what the request says of its client, to a backend of this version, and asks
+    /// for no progress.
+    Says(ProtocolVersion),
+}
+
 /// One request for one backend, names already those of the backend.
 #[derive(Clone, Debug)]
 pub struct UpstreamRequest {
@@ -58,6 +69,7 @@ pub struct UpstreamRequest {
     pub method: Arc<str>,
     /// Raw JSON object; the members that the target's era demands are set by the backend side.
     pub params: Option<Arc<str>>,
+    pub known_meta: KnownMeta,
     /// `Mcp-Name` for a modern backend.
     pub name: Option<Arc<str>>,
     /// Client's `_meta` facts for a modern backend: raw JSON of capabilities and clientInfo.
@@ -274,7 +286,7 @@ pub trait BackendPort: Send + Sync + fmt::Debug + 'static {
     /// caller can choose between a JSON and an SSE reply.
     fn send(
         &self,
-        request: UpstreamRequest,
+        request: Arc<UpstreamRequest>,
     ) -> BoxFuture<'static, Result<UpstreamEvents, UpstreamError>>;
 
     /// Holds a standing stream. Resolves when it stands; dropping the receiver ends it.

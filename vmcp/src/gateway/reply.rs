@@ -76,7 +76,7 @@ impl Gateway {
         };
         match continued {
             Continued::Anew(round) => {
-                let sent = self.port.send(reply.forward.upstream.clone());
+                let sent = self.port.send(Arc::clone(&reply.forward.upstream));
                 reply.source = Source::starting(sent, &reply.forward.view);
                 reply.round = round;
             }
@@ -95,7 +95,7 @@ impl Reply {
     async fn answer(mut self) -> Answer {
         let accepts = self.forward.caller.accepts;
         let silence = match accepts {
-            Accepts::JsonOrEvents => Some(Instant::now() + limits::BACKEND_SILENCE),
+            Accepts::JsonOrEvents => Some(self.forward.begun() + limits::BACKEND_SILENCE),
             Accepts::JsonOnly => None,
         };
         loop {

@@ -4,8 +4,10 @@
 //! more, or nothing of ours. Checks the state before it touches a call, so that a refused retry
 //! costs nobody anything.
 
+use std::sync::Arc;
+
 use vmcp_core::bridge::{
-    BridgeReason, StateError, all_accepted, bridge_error, is_retry, request_digest, retry_state,
+    BridgeReason, StateError, all_accepted, bridge_error, request_digest, retry_state,
     without_retry,
 };
 use vmcp_core::jsonrpc::{RpcError, raw};
@@ -33,7 +35,7 @@ pub(super) enum Continued {
 /// What the client is to be told: the state is not good for this request, or its call is gone.
 pub(super) fn continued(parking: &Parking, forward: &mut Forward) -> Result<Continued, RpcError> {
     let params = forward.upstream.params.as_deref().unwrap_or("{}");
-    if forward.caller.era == Era::Legacy || !is_retry(params) {
+    if forward.caller.era == Era::Legacy || !forward.is_retry {
         return Ok(Continued::Anew(0));
     }
     let state = retry_state(params);
@@ -96,7 +98,7 @@ fn foreign(forward: &mut Forward) -> Result<Continued, RpcError> {
 fn forget_retry(forward: &mut Forward) {
     if let Some(params) = &forward.upstream.params {
         let before = without_retry(params).as_ref().into();
-        forward.upstream.params = Some(before);
+        Arc::make_mut(&mut forward.upstream).params = Some(before);
     }
 }
 

@@ -95,10 +95,11 @@ impl Dialogue {
         let again = UpstreamRequest {
             params: Some(params.into()),
             deadline: Instant::now() + timeout,
-            ..first.clone()
+            ..UpstreamRequest::clone(first)
         };
         reply.round += 1;
-        reply.source = Source::starting(reply.port.send(again), &reply.forward.view);
+        let sent = reply.port.send(Arc::new(again));
+        reply.source = Source::starting(sent, &reply.forward.view);
     }
 
     fn withdraw_all(&self, pending: &[Pending]) {

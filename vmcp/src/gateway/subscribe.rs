@@ -24,7 +24,7 @@ use vmcp_core::mcp::{Era, method};
 use super::Gateway;
 use super::aim::{self, invalid};
 use super::failure::{error_code, target, to_rpc};
-use super::forward::{Caller, Forward};
+use super::forward::{Asked, Caller, Forward};
 use super::held_stream::{self, Before, HeldStream, Stood};
 use super::live::{Live, NOT_RELAYED};
 use super::message::{Accepts, Answer};
@@ -56,17 +56,15 @@ impl Gateway {
         request: &Request<'_>,
         started: Instant,
     ) -> Answer {
-        let params = request.params.map_or("{}", RawValue::get);
-        let uri: Arc<str> = match aim::text(params, "params", "uri") {
+        let asked = Asked::read(request, started);
+        let uri: Arc<str> = match aim::subject(&asked.params) {
             Ok(uri) => uri.into(),
             Err(error) => return Answer::error(200, &request.id, &error),
         };
         if request.method == method::RESOURCES_UNSUBSCRIBE {
-            return self
-                .unsubscribe(caller, live, request, (&uri, started))
-                .await;
+            return self.unsubscribe(caller, live, &asked, &uri).await;
         }
-        let forward = match self.route(caller, method::RESOURCES_SUBSCRIBE, request, started) {
+        let forward = match self.route(caller, &asked) {
             Ok(forward) => forward,
             Err(answer) => return answer,
         };
@@ -106,15 +104,15 @@ impl Gateway {
         &self,
         caller: Caller,
         live: &Arc<Live>,
-        request: &Request<'_>,
-        (uri, started): (&str, Instant),
+        asked: &Asked<'_>,
+        uri: &str,
     ) -> Answer {
         let forgotten: Option<Wished> = live.standing.forget(uri);
-        match self.route(caller, method::RESOURCES_UNSUBSCRIBE, request, started) {
+        match self.route(caller, asked) {
             Ok(forward) if forward.backend_era == Era::Legacy => self.reply(forward).await,
             Ok(forward) => done(&forward),
             // Its backend is gone, and the subscription with it.
-            Err(_) if forgotten.is_some() => Answer::result(&request.id, "{}"),
+            Err(_) if forgotten.is_some() => Answer::result(asked.id, "{}"),
             Err(answer) => answer,
         }
     }

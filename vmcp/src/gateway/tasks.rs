@@ -12,12 +12,12 @@ use vmcp_core::jsonrpc::{RpcError, raw};
 use vmcp_core::limits;
 use vmcp_core::mcp::error::code;
 use vmcp_core::mcp::task::{self, TaskClaims};
-use vmcp_core::mcp::{Era, method};
+use vmcp_core::mcp::{Era, Params, method};
 use vmcp_core::route::Route;
 
 use super::Gateway;
 use super::adapt;
-use super::aim::{Aim, invalid, text};
+use super::aim::{Aim, invalid, subject};
 use super::forward::Caller;
 use super::message::EndpointPath;
 use super::reply::Reply;
@@ -38,10 +38,10 @@ impl Gateway {
         snapshot: &Snapshot,
         caller: &Caller,
         of: &str,
-        params: &str,
+        params: &Params<'_>,
     ) -> Result<Aim<'a>, (u16, RpcError)> {
         check_declared(caller.capabilities.as_deref())?;
-        let sealed = text(params, "params", "taskId").map_err(|error| (200, error))?;
+        let sealed = subject(params).map_err(|error| (200, error))?;
         let unknown = || (200, invalid("there is no such task"));
         let claims = open(self.sealer(), &sealed).ok_or_else(unknown)?;
         // Whoever asks is nobody in particular so far, and so is whoever began the task.
@@ -60,7 +60,7 @@ impl Gateway {
             .ok_or_else(unknown)?;
         let original: Arc<str> = claims.id.into();
         Ok(Aim {
-            params: task::renamed(params, &original).into(),
+            params: task::renamed(params.raw(), &original).into(),
             name: Some(Arc::clone(&original)),
             route: Cow::Owned(Route {
                 backend: view.id.clone(),

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::http::request::Parts;
 use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tracing::debug;
@@ -26,6 +27,7 @@ use super::phase_io::{Serving, ServingGuard};
 use super::relay::{Hop, Placement, Relay};
 use crate::gateway::Gateway;
 use crate::gateway::message::{Answer, Facts};
+use crate::placed::pinned;
 
 /// Serves the requests of one connection.
 #[derive(Clone, Debug)]
@@ -69,54 +71,48 @@ impl Edge {
 
     /// A request that another replica has admitted.
     pub(super) async fn passed_on(self, request: Request<Incoming>) -> Response<Reply> {
+        let (head, body) = request.into_parts();
         let guard = self.0.serving.begin();
-        self.0.route(request, guard).await
+        self.0.route(&head, body, guard).await
     }
 }
 
 impl Connection {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Reply> {
+    async fn answer(&self, head: &Parts, body: Incoming) -> Response<Reply> {
         let guard = self.serving.begin();
-        let origin = request.headers().get(ORIGIN).cloned();
-        let version = request.version();
-        let mut response = match self.admit(&request) {
+        let mut response = match self.admit(head) {
             Err(refused) => {
                 debug!(%refused, "request refused");
                 refuse(StatusCode::FORBIDDEN, &refused.to_string(), guard)
             }
-            Ok(()) => self.route(request, guard).await,
+            Ok(()) => self.route(head, body, guard).await,
         };
-        if let Some(origin) = origin
+        if let Some(origin) = head.headers.get(ORIGIN)
             && response.status() != StatusCode::FORBIDDEN
         {
-            cors::expose(origin, response.headers_mut());
+            cors::expose(origin.clone(), response.headers_mut());
         }
         // Who keeps its connection would else meet the moment at which it is closed. HTTP/2 has a
         // way of its own to say so.
-        if version < Version::HTTP_2 && self.relay.is_leaving() {
+        if head.version < Version::HTTP_2 && self.relay.is_leaving() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
         response
     }
 
-    fn admit(&self, request: &Request<Incoming>) -> Result<(), guard::Refused> {
-        let host = request
-            .uri()
+    fn admit(&self, head: &Parts) -> Result<(), guard::Refused> {
+        let host = head
+            .uri
             .authority()
             .map(|authority| authority.as_str())
-            .or_else(|| text(request.headers(), HOST));
+            .or_else(|| text(&head.headers, HOST));
         let snapshot = self.gateway.snapshots().current.load();
-        guard::admit(
-            &snapshot.admission,
-            self.peer,
-            host,
-            text(request.headers(), ORIGIN),
-        )
+        let origin = text(&head.headers, ORIGIN);
+        guard::admit(&snapshot.admission, self.peer, host, origin)
     }
 
-    async fn route(&self, request: Request<Incoming>, guard: ServingGuard) -> Response<Reply> {
-        let (head, body) = request.into_parts();
+    async fn route(&self, head: &Parts, body: Incoming, guard: ServingGuard) -> Response<Reply> {
         let Some(endpoint) = Endpoint::parse(head.uri.path()) else {
             let text = format!("no such path: there are {}", Endpoint::PATHS);
             return refuse(StatusCode::NOT_FOUND, &text, guard);
@@ -143,7 +139,7 @@ impl Connection {
             _ => Bytes::new(),
         };
         let passing = Passing {
-            head: &head,
+            head,
             facts: &facts,
             body: &body,
         };
@@ -191,7 +187,8 @@ impl Service<Request<Incoming>> for Edge {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let edge = self.clone();
-        Box::pin(async move { Ok(edge.0.answer(request).await) })
+        let (head, body) = request.into_parts();
+        pinned(|| async move { Ok(edge.0.answer(&head, body).await) })
     }
 }
 

@@ -14,6 +14,9 @@ use vmcp_core::mcp::{Era, ProtocolVersion, header};
 use super::endpoint::Endpoint;
 use crate::gateway::message::{Accepts, EndpointPath, Facts};
 
+/// The `Accept` of the specification.
+const BOTH: &str = "application/json, text/event-stream";
+
 /// What the client's `Accept` leaves us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
@@ -28,7 +31,8 @@ impl Wanted {
     /// No `Accept` at all means that everything is welcome.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(ACCEPT).iter().peekable();
-        if values.peek().is_none() {
+        // As clients are told to write it, and do.
+        if values.peek().is_none_or(|first| *first == BOTH) {
             return Self::Either;
         }
         let (mut json, mut events) = (false, false);
@@ -49,6 +53,8 @@ impl Wanted {
         }
     }
 }
+
+const JSON: &str = "application/json";
 
 /// Headers that say one thing.
 const SINGLE: [&str; 5] = [
@@ -134,11 +140,12 @@ pub(super) fn repeated(headers: &HeaderMap) -> Option<RpcError> {
 }
 
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let essence = |value: &str| {
-        let essence = value.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/json")
-    };
-    text(headers, CONTENT_TYPE).is_some_and(essence)
+    text(headers, CONTENT_TYPE).is_some_and(|value| {
+        value == JSON || {
+            let essence = value.split(';').next().unwrap_or_default().trim();
+            essence.eq_ignore_ascii_case(JSON)
+        }
+    })
 }
 
 /// `sessionId` as we wrote it into the `endpoint` event: it needs no escapes.

@@ -3,17 +3,7 @@
 use std::borrow::Cow;
 
 use crate::jsonrpc::{quote, raw};
-
-const RESPONSES: &str = "inputResponses";
-const STATE: &str = "requestState";
-
-/// Does it carry anything of a retry? One look, without parsing: almost no request does.
-#[must_use]
-pub fn is_retry(params: &str) -> bool {
-    [RESPONSES, STATE]
-        .iter()
-        .any(|key| params.contains(key) && raw::top_level(params, key).is_some())
-}
+use crate::mcp::{INPUT_RESPONSES as RESPONSES, REQUEST_STATE as STATE};
 
 /// `requestState`, decoded. `None` where there is none, or it is no string.
 #[must_use]
@@ -33,7 +23,8 @@ pub fn response_to<'a>(params: &'a str, key: &str) -> Option<&'a str> {
 /// The request as it was before anybody asked.
 #[must_use]
 pub fn without_retry(params: &str) -> Cow<'_, str> {
-    if is_retry(params) {
+    let found = raw::Found::look(params, [RESPONSES, STATE]);
+    if found.get(0).or(found.get(1)).is_some() {
         raw::without_members(params, &[RESPONSES, STATE]).into()
     } else {
         Cow::Borrowed(params)

@@ -21,15 +21,21 @@ pub use write::{write_error, write_notification, write_request, write_result};
 /// `text` as a JSON string, quotes included.
 #[must_use]
 pub fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    push_quoted(&mut quoted, text);
+    quoted
+}
+
+/// Appends `text` as a JSON string.
+fn push_quoted(out: &mut String, text: &str) {
     let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
     if !text.bytes().all(is_plain) {
-        return serde_json::Value::from(text).to_string();
+        out.push_str(&serde_json::Value::from(text).to_string());
+        return;
     }
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    quoted.push_str(text);
-    quoted.push('"');
-    quoted
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
 }
 
 /// The text that a raw JSON string is, borrowed where nothing is escaped; `None` for other values.

@@ -7,7 +7,10 @@
 //! Where a key stands twice the first one counts, for every function here. Replacing drops the
 //! later ones, so that whoever reads the result next cannot see another value than was decided on.
 
+mod found;
 mod scan;
+
+pub use found::Found;
 
 use scan::{Member, Scanner, means, spells};
 
@@ -60,21 +63,7 @@ pub fn members(obj: &str) -> Result<Vec<(&str, &str)>, RawError> {
 /// # Errors
 /// When `obj` is no object or has no such member.
 pub fn replace_top_level(obj: &str, key: &str, new_raw: &str) -> Result<String, RawError> {
-    let mut scanner = Scanner::open(obj).ok_or(RawError::NotAnObject)?;
-    let (mut found, mut twice) = (None, false);
-    while let Some(member) = scanner.next_member().ok_or(RawError::NotAnObject)? {
-        if member.is(obj, key) {
-            twice |= found.replace(member.value).is_some();
-        }
-    }
-    if !scanner.at_end() {
-        return Err(RawError::NotAnObject);
-    }
-    let old = found.ok_or(RawError::NoSuchMember)?;
-    if twice {
-        return Ok(Object::scan(obj)?.rebuild(&[(key, new_raw)], &[]));
-    }
-    Ok([&obj[..old.start], new_raw, &obj[old.end..]].concat())
+    Found::look(obj, [key]).replaced(0, new_raw)
 }
 
 /// The object with these members appended, but for those that it has already. A text that is no
@@ -95,58 +84,6 @@ pub fn set_members(obj: &str, members: &[(&str, &str)]) -> String {
         Ok(object) => object.set(members),
         Err(_) => obj.to_owned(),
     }
-}
-
-/// The raw values of several members, found in one pass.
-#[must_use]
-pub fn select<'a, const N: usize>(obj: &'a str, keys: [&str; N]) -> [Option<&'a str>; N] {
-    let mut found = [None; N];
-    let Some(mut scanner) = Scanner::open(obj) else {
-        return found;
-    };
-    while let Some(Some(member)) = scanner.next_member() {
-        if let Some(at) = keys.iter().position(|key| member.is(obj, key)) {
-            found[at].get_or_insert(&obj[member.value]);
-        }
-    }
-    found
-}
-
-/// The raw value of a member of an object, where it stands once.
-#[must_use]
-pub fn sole<'a>(obj: &'a str, key: &str) -> Option<&'a str> {
-    let mut scanner = Scanner::open(obj)?;
-    let mut found = None;
-    while let Some(member) = scanner.next_member()? {
-        if member.is(obj, key) && found.replace(&obj[member.value]).is_some() {
-            return None;
-        }
-    }
-    found.filter(|_| scanner.at_end())
-}
-
-/// Is it an object in which each of these members stands once, with exactly this raw value?
-#[must_use]
-pub fn holds(obj: &str, members: &[(&str, &str)]) -> bool {
-    let Some(mut scanner) = Scanner::open(obj) else {
-        return false;
-    };
-    let mut found = vec![false; members.len()];
-    loop {
-        let member = match scanner.next_member() {
-            Some(Some(member)) => member,
-            Some(None) => break,
-            None => return false,
-        };
-        let Some(at) = members.iter().position(|(key, _)| member.is(obj, key)) else {
-            continue;
-        };
-        let twice = std::mem::replace(&mut found[at], true);
-        if twice || &obj[member.value] != members[at].1 {
-            return false;
-        }
-    }
-    scanner.at_end() && found.iter().all(|found| *found)
 }
 
 /// The object without these members. A text that is no object is returned as it is.
@@ -286,7 +223,7 @@ impl<'a> Object<'a> {
 }
 
 fn push_member(out: &mut String, key: &str, raw: &str) {
-    out.push_str(&super::quote(key));
+    super::push_quoted(out, key);
     out.push(':');
     out.push_str(raw);
 }

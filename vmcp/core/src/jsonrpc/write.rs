@@ -1,6 +1,6 @@
 //! Writing an envelope around raw JSON.
 
-use super::{RequestId, RpcError, quote};
+use super::{RequestId, RpcError, push_quoted, quote};
 
 /// A response with a result. `result_raw` is one JSON value and is not looked at.
 #[must_use]
@@ -34,35 +34,28 @@ pub fn write_error(id: &RequestId, error: &RpcError) -> Vec<u8> {
 /// A request. `params_raw` is one JSON object.
 #[must_use]
 pub fn write_request(id: &RequestId, method: &str, params_raw: Option<&str>) -> Vec<u8> {
-    finish(
-        &[
-            r#"{"jsonrpc":"2.0","id":"#,
-            id.to_raw(),
-            r#","method":"#,
-            &quote(method),
-        ],
-        params_raw,
-    )
+    let head = [r#"{"jsonrpc":"2.0","id":"#, id.to_raw(), r#","method":"#];
+    called(&head, method, params_raw)
 }
 
 /// A notification. `params_raw` is one JSON object.
 #[must_use]
 pub fn write_notification(method: &str, params_raw: Option<&str>) -> Vec<u8> {
-    let head = [r#"{"jsonrpc":"2.0","method":"#, &quote(method)];
-    finish(&head, params_raw)
+    called(&[r#"{"jsonrpc":"2.0","method":"#], method, params_raw)
 }
 
-fn finish(head: &[&str], params_raw: Option<&str>) -> Vec<u8> {
-    let params = params_raw.unwrap_or_default();
+fn called(head: &[&str], method: &str, params_raw: Option<&str>) -> Vec<u8> {
     let length: usize = head.iter().map(|part| part.len()).sum();
-    let mut out = Vec::with_capacity(length + params.len() + 12);
+    let params = params_raw.unwrap_or_default();
+    let mut out = String::with_capacity(length + method.len() + params.len() + 14);
     for part in head {
-        out.extend_from_slice(part.as_bytes());
+        out.push_str(part);
     }
+    push_quoted(&mut out, method);
     if params_raw.is_some() {
-        out.extend_from_slice(b",\"params\":");
-        out.extend_from_slice(params.as_bytes());
+        out.push_str(",\"params\":");
+        out.push_str(params);
     }
-    out.push(b'}');
-    out
+    out.push('}');
+    out.into_bytes()
 }

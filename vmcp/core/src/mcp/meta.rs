@@ -26,6 +26,9 @@ pub struct ModernMeta<'a> {
     pub client_info_raw: Option<&'a str>,
     pub log_level_raw: Option<&'a str>,
     pub progress_token_raw: Option<&'a str>,
+    /// Whoever reads it next finds the same: none of these stands twice, and the version is spelled
+    /// as it is meant.
+    pub is_clear: bool,
 }
 
 /// May these be params of a modern request? Legacy ones do not have the word, and looking for it is
@@ -39,41 +42,42 @@ impl<'a> ModernMeta<'a> {
     /// From raw `params`. `None` where they name no protocol version: that is no modern request.
     #[must_use]
     pub fn parse(params: &'a str) -> Option<Self> {
-        let meta = raw::top_level(params, "_meta")?;
-        let [version, capabilities, info, level, token] = raw::select(
-            meta,
-            [
-                PROTOCOL_VERSION,
-                CLIENT_CAPABILITIES,
-                CLIENT_INFO,
-                LOG_LEVEL,
-                PROGRESS_TOKEN,
-            ],
-        );
+        Self::of(raw::top_level(params, "_meta")?)
+    }
+
+    /// From a raw `_meta`, as [`Self::parse`].
+    #[must_use]
+    pub fn of(meta: &'a str) -> Option<Self> {
+        let keys = [
+            PROTOCOL_VERSION,
+            CLIENT_CAPABILITIES,
+            CLIENT_INFO,
+            LOG_LEVEL,
+            PROGRESS_TOKEN,
+        ];
+        let found = raw::Found::look(meta, keys);
         let object = |raw: &&str| raw.starts_with('{');
+        let protocol_version = unquote(found.get(0)?)?;
         Some(Self {
-            protocol_version: unquote(version?)?,
-            client_capabilities_raw: capabilities.filter(object),
-            client_info_raw: info.filter(object),
-            log_level_raw: level,
-            progress_token_raw: token,
+            is_clear: found.is_clear() && matches!(protocol_version, Cow::Borrowed(_)),
+            protocol_version,
+            client_capabilities_raw: found.get(1).filter(object),
+            client_info_raw: found.get(2).filter(object),
+            log_level_raw: found.get(3),
+            progress_token_raw: found.get(4),
         })
     }
 }
 
 /// Raw `params` with members set in their `_meta`; everything else in both stays.
 #[must_use]
-pub fn with_meta<'a>(params: Option<&'a str>, members: &[(&str, &str)]) -> Cow<'a, str> {
+pub fn with_meta(params: Option<&str>, members: &[(&str, &str)]) -> String {
     let params = params.unwrap_or("{}");
-    // The usual case between equal eras: the client has said already what we would.
-    if raw::sole(params, "_meta").is_some_and(|meta| raw::holds(meta, members)) {
-        return Cow::Borrowed(params);
-    }
     let meta = raw::top_level(params, "_meta")
         .filter(|raw| raw.starts_with('{'))
         .unwrap_or("{}");
     let meta = raw::set_members(meta, members);
-    raw::set_members(params, &[("_meta", &meta)]).into()
+    raw::set_members(params, &[("_meta", &meta)])
 }
 
 /// Raw `params` as a modern backend demands them: protocol version and capabilities, and who asks.
@@ -90,7 +94,7 @@ pub fn modern_params(
         (CLIENT_CAPABILITIES, capabilities_raw),
     ];
     members.extend(client_info_raw.map(|info| (CLIENT_INFO, info)));
-    with_meta(params, &members).into_owned()
+    with_meta(params, &members)
 }
 
 /// Raw `params` as a legacy backend may see them: a server that knows both eras takes the modern

@@ -8,6 +8,7 @@ mod discover;
 mod initialize;
 mod kind;
 mod list;
+mod params;
 mod tool_result;
 mod version;
 
@@ -26,6 +27,7 @@ pub use kind::{Kind, PerKind};
 pub use list::{CacheScope, ListPage, RawEntry, parse_page};
 pub use meta::ModernMeta;
 pub use method::known_method;
+pub use params::{INPUT_RESPONSES, Params, REQUEST_STATE, subject_of};
 pub use tool_result::is_tool_error;
 pub use version::{Era, ProtocolVersion};
 

@@ -3,13 +3,13 @@
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use vmcp_core::bridge::{
-    Input, InputCapabilities, InputError, InputRequest, InputRequired, all_accepted, is_retry,
+    Input, InputCapabilities, InputError, InputRequest, InputRequired, all_accepted,
     missing_capability, response_to, retry_params, retry_state, url_elicitations, url_required,
     with_elicitation_id, without_retry, write_input_required,
 };
 use vmcp_core::jsonrpc::{RpcError, raw};
 use vmcp_core::limits;
-use vmcp_core::mcp::ProtocolVersion;
+use vmcp_core::mcp::{Params, ProtocolVersion};
 
 use crate::support::{SOME, cases, quoted};
 
@@ -74,7 +74,8 @@ proptest! {
 
         let retry = retry_params(&first, pairs(), state.as_deref());
 
-        prop_assert!(is_retry(&retry));
+        prop_assert!(Params::read("tools/call", &retry).is_retry());
+        prop_assert!(!Params::read("tools/call", &params).is_retry());
         for (key, raw) in &answers {
             prop_assert_eq!(response_to(&retry, key), Some(raw.as_str()));
         }
@@ -89,7 +90,7 @@ proptest! {
     #[test]
     fn hostile_results_never_panic(text in ".{0,40}") {
         prop_assert_eq!(InputRequired::parse(&text), Ok(None));
-        let _ = is_retry(&text);
+        let _ = Params::read("tools/call", &text).is_retry();
         let _ = retry_params(&text, [("a", "{}")], None);
         let asking = format!(r#"{{"resultType":"input_required","inputRequests":{text}"#);
         let _ = InputRequired::parse(&asking);

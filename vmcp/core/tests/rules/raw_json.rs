@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 use vmcp_core::jsonrpc::raw::{
-    RawError, holds, members, replace_top_level, select, set_members, top_level, with_members,
+    Found, RawError, members, replace_top_level, set_members, top_level, with_members,
     without_members,
 };
 
@@ -275,14 +275,23 @@ fn what_is_no_object_is_refused() {
 fn several_members_are_found_at_once_and_the_first_of_each_counts() {
     let text = r#"{"a":1,"\u0062":{"a":2},"a":3}"#;
 
+    let found = Found::look(text, ["b", "a", "c"]);
+    let values = [0, 1, 2].map(|at| found.get(at));
+    assert_eq!(values, [Some(r#"{"a":2}"#), Some("1"), None]);
+    assert!(!found.is_clear(), "a stands twice");
     assert_eq!(
-        select(text, ["b", "a", "c"]),
-        [Some(r#"{"a":2}"#), Some("1"), None]
+        found.replaced(1, "7").unwrap(),
+        r#"{"a":7,"\u0062":{"a":2}}"#
     );
-    assert!(holds(text, &[("b", r#"{"a":2}"#)]));
-    assert!(!holds(text, &[("a", "1")]), "it stands twice");
-    assert!(!holds(text, &[("b", "{}")]) && !holds(text, &[("c", "1")]));
-    assert!(!holds("[]", &[]) && holds("{}", &[]));
+    assert_eq!(found.replaced(2, "7"), Err(RawError::NoSuchMember));
+
+    assert!(Found::look(text, ["b", "c"]).is_clear());
+    assert!(Found::look("{}", ["b"]).is_clear());
+    for broken in ["[]", r#"{"b":1"#, r#"{"b":1}x"#] {
+        let found = Found::look(broken, ["b"]);
+        assert!(!found.is_clear(), "{broken}");
+        assert_eq!(found.replaced(0, "7"), Err(RawError::NotAnObject));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use vmcp_core::jsonrpc::{self, ParseError, raw};
 use vmcp_core::limits::JSON_DEPTH;
-use vmcp_core::mcp::{ModernMeta, is_tool_error, meta, progress};
+use vmcp_core::mcp::{ModernMeta, Params, is_tool_error, meta, progress};
 
 /// An object of these members, with these spaces between its parts.
 fn object(members: &[(&str, &str)], space: &str) -> String {
@@ -56,6 +56,47 @@ proptest! {
         }
         let token = read.and_then(|meta| raw::top_level(meta, "progressToken"));
         prop_assert_eq!(progress::wanted(&params), token, "{}", params);
+    }
+
+    /// T22: what the client says so that no reader can misread it goes on as it came; to set it once
+    /// more would write the same bytes.
+    #[test]
+    fn what_is_clear_already_says_all_that_would_be_set(
+        version in one_of(&[r#""2026-07-28""#, r#""2026\u002d07-28""#]),
+        more in prop::collection::vec((0..4_usize, one_of(&[
+            "io.modelcontextprotocol/protocolVersion",
+            r"io.modelcontextprotocol\/clientCapabilities",
+            "io.modelcontextprotocol/clientInfo",
+            "x.dev/y",
+            "x.dev/z",
+        ])), 0..3),
+        around in prop::collection::vec(one_of(&[r"\u005fmeta", "name", "arguments"]), 0..2),
+        space in one_of(SPACES),
+    ) {
+        let mut said = vec![
+            (meta::PROTOCOL_VERSION, version),
+            (meta::CLIENT_CAPABILITIES, r#"{"roots":{}}"#),
+            (meta::CLIENT_INFO, r#"{"name":"n"}"#),
+        ];
+        for (at, key) in more {
+            said.insert(at.min(said.len()), (key, "{}"));
+        }
+        let said = object(&said, space);
+        let mut around: Vec<_> = around.iter().map(|key| (*key, "{}")).collect();
+        around.push(("_meta", &said));
+        let params = object(&around, space);
+
+        let read = Params::read("tools/call", &params);
+        let Some(envelope) = read.meta().and_then(ModernMeta::of) else { return Ok(()) };
+        if !(read.is_clear() && envelope.is_clear) {
+            return Ok(());
+        }
+        let set = meta::with_meta(Some(&params), &[
+            (meta::PROTOCOL_VERSION, &jsonrpc::quote(&envelope.protocol_version)),
+            (meta::CLIENT_CAPABILITIES, envelope.client_capabilities_raw.unwrap()),
+            (meta::CLIENT_INFO, envelope.client_info_raw.unwrap()),
+        ]);
+        prop_assert_eq!(set, params);
     }
 
     /// Many brackets are not deep, and deep ones are found wherever they stand.

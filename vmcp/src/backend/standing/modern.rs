@@ -106,7 +106,7 @@ fn params_of(wanted: &UpstreamListen, version: ProtocolVersion) -> String {
             .as_deref()
             .map(|level| (meta::LOG_LEVEL, level)),
     );
-    meta::with_meta(Some(&params), &members).into_owned()
+    meta::with_meta(Some(&params), &members)
 }
 
 /// What of the wanted the backend took. `None`: that is no acknowledgement, or it took nothing.

@@ -1,0 +1,81 @@
+//! The params of a call, as its backend is to read them.
+//!
+//! Owns what of the client's `_meta` goes on: to a modern backend all of it, and what is missing; to
+//! a legacy one nothing that its era does not know. Our progress token stands in for the client's.
+
+use std::borrow::Cow;
+
+use vmcp_core::jsonrpc::{self, RequestId, raw};
+use vmcp_core::mcp::{ProtocolVersion, meta, progress};
+
+use crate::gateway::port::{KnownMeta, UpstreamRequest};
+
+/// `clientInfo` where the client gives none.
+const OWN_INFO: &str = concat!(
+    r#"{"name":"vmcp","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#""}"#
+);
+
+/// Our progress token and the client's, raw.
+pub(super) type Token = Option<(Box<str>, Box<str>)>;
+
+/// Our token is the id of the request.
+pub(super) fn legacy<'a>(
+    request: &'a UpstreamRequest,
+    id: &RequestId,
+) -> (Token, Option<Cow<'a, str>>) {
+    let params = request.params.as_deref();
+    if request.known_meta == KnownMeta::Absent {
+        debug_assert!(params.is_none_or(|raw| raw::top_level(raw, "_meta").is_none()));
+        return (None, params.map(Cow::Borrowed));
+    }
+    let Some(params) = params.map(meta::legacy_params) else {
+        return (None, None);
+    };
+    let Some(theirs) = progress::wanted(&params) else {
+        return (None, Some(params));
+    };
+    let token = (id.to_raw().into(), theirs.into());
+    let params = progress::with_token(&params, id.to_raw()).into_owned();
+    (Some(token), Some(params.into()))
+}
+
+/// With all that the request says of its client.
+pub(super) fn modern<'a>(
+    request: &'a UpstreamRequest,
+    id: &RequestId,
+    version: ProtocolVersion,
+) -> (Token, Option<Cow<'a, str>>) {
+    let params = request.params.as_deref();
+    if request.known_meta == KnownMeta::Says(version) {
+        debug_assert_eq!(params, Some(&*told(request, version, &None)));
+        return (None, params.map(Cow::Borrowed));
+    }
+    let wanted = params.and_then(progress::wanted);
+    let token: Token = wanted.map(|theirs| (id.to_raw().into(), theirs.into()));
+    let params = told(request, version, &token);
+    (token, Some(params.into()))
+}
+
+fn told(request: &UpstreamRequest, version: ProtocolVersion, token: &Token) -> String {
+    let version = jsonrpc::quote(version.as_str());
+    let mut members = vec![
+        (meta::PROTOCOL_VERSION, &*version),
+        (
+            meta::CLIENT_CAPABILITIES,
+            request.client_capabilities.as_deref().unwrap_or("{}"),
+        ),
+        (
+            meta::CLIENT_INFO,
+            request.client_info.as_deref().unwrap_or(OWN_INFO),
+        ),
+    ];
+    if let Some(level) = &request.log_level {
+        members.push((meta::LOG_LEVEL, level));
+    }
+    if let Some((ours, _)) = token {
+        members.push((meta::PROGRESS_TOKEN, ours));
+    }
+    meta::with_meta(request.params.as_deref(), &members)
+}

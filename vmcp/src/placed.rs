@@ -1,0 +1,18 @@
+//! Boxes whose content is made where it stays.
+//!
+//! `Box::new` and `Box::pin` make their value on the stack and move all of it, room that nothing
+//! uses yet included: of the future of a call that is most, and each line of it is fetched for that.
+
+use std::pin::Pin;
+
+/// The box first, then what is in it.
+#[inline]
+pub fn boxed<T>(make: impl FnOnce() -> T) -> Box<T> {
+    Box::write(Box::new_uninit(), make())
+}
+
+/// As [`boxed`], for a future.
+#[inline]
+pub fn pinned<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::into_pin(boxed(make))
+}
