@@ -27,6 +27,7 @@ mod keep_alive;
 
 pub mod alarm;
 pub mod lanes;
+pub mod near;
 
 pub mod peer;
 mod placed;

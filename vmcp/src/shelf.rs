@@ -201,7 +201,7 @@ impl Shelf {
 
 /// What should lie on the shelf.
 fn wanted(snapshot: &Snapshot) -> Vec<(ShelfKey, &BackendId, &Catalog)> {
-    let key = |view: &Arc<BackendView>| {
+    let key = |view: &BackendView| {
         view.endpoint.as_ref().map(|endpoint| ShelfKey {
             uid: view.id.uid.clone(),
             url: endpoint.url.as_str().into(),

@@ -22,7 +22,9 @@ use vmcp_core::time::Tick;
 use vmcp_crds::discover::Problem;
 
 use crate::gateway::message::EndpointPath;
+use crate::gateway::port::Target;
 use crate::metrics::BackendMeter;
+use crate::near::Shared;
 use crate::pods::Pods;
 
 /// How a backend wants to be spoken to, from its spec.
@@ -100,6 +102,8 @@ pub struct BackendView {
     pub generation: Generation,
     /// `None` where the spec names no usable address (`observed` says why).
     pub endpoint: Option<Arc<Endpoint>>,
+    /// The same, for calls.
+    pub target: Option<Shared<Target>>,
     pub policy: Policy,
     pub observed: Observed,
     /// Last good one, also while the backend is away (R4.5).
@@ -176,8 +180,8 @@ impl Alone {
         }
     }
 
-    fn lists(&self) -> Arc<Lists> {
-        Arc::clone(self.made.get_or_init(|| Arc::new((self.make)())))
+    fn lists(&self) -> &Arc<Lists> {
+        self.made.get_or_init(|| Arc::new((self.make)()))
     }
 }
 
@@ -207,7 +211,7 @@ pub struct Snapshot {
     /// `metadata.generation` of the VirtualMCPServer that this was made from.
     pub observed_generation: i64,
     /// In the order of the spec: refs, then name.
-    pub backends: Arc<[Arc<BackendView>]>,
+    pub backends: Arc<[Shared<BackendView>]>,
     pub by_name: Arc<HashMap<BackendName, usize>>,
     /// Of all backends together.
     pub lists: Arc<Lists>,
@@ -234,7 +238,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     #[must_use]
-    pub fn backend(&self, name: &BackendName) -> Option<&Arc<BackendView>> {
+    pub fn backend(&self, name: &BackendName) -> Option<&Shared<BackendView>> {
         self.by_name.get(name).and_then(|&at| self.backends.get(at))
     }
 
@@ -249,9 +253,9 @@ impl Snapshot {
 
     /// What is listed at one of our endpoints; `None` where it names no backend of ours.
     #[must_use]
-    pub fn lists_of(&self, path: &EndpointPath) -> Option<Arc<Lists>> {
+    pub fn lists_of(&self, path: &EndpointPath) -> Option<&Arc<Lists>> {
         match path {
-            EndpointPath::All => Some(Arc::clone(&self.lists)),
+            EndpointPath::All => Some(&self.lists),
             EndpointPath::Backend(name) => self.alone.get(name).map(Alone::lists),
         }
     }

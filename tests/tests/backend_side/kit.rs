@@ -18,6 +18,7 @@ use vmcp::gateway::port::{
     BackendPort, KnownMeta, Observation, Repeat, SessionScope, Target, UpstreamError,
     UpstreamEvent, UpstreamEvents, UpstreamRequest,
 };
+use vmcp::near::Near;
 use vmcp::snapshot::{Endpoint, ProtocolChoice, SessionLoss, Transport};
 use vmcp_core::health::{Dialect, Outcome, ProbeFailure};
 use vmcp_core::id::{BackendId, Generation};
@@ -228,7 +229,7 @@ impl Caller {
     pub fn request(&self, ask: &Ask<'_>) -> UpstreamRequest {
         let params = format!(r#"{{"name":"{}","arguments":{}}}"#, ask.tool, ask.arguments);
         UpstreamRequest {
-            target: self.target.clone(),
+            target: Near::of(self.target.clone()),
             scope: ask.scope.clone(),
             method: "tools/call".into(),
             params: Some(params.into()),

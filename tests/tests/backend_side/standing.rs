@@ -9,6 +9,7 @@ use vmcp::backend::watch::{self, OnChange};
 use vmcp::gateway::port::{
     BackendPort, SessionScope, UpstreamError, UpstreamEvent, UpstreamEvents, UpstreamListen,
 };
+use vmcp::near::Near;
 use vmcp_core::mcp::ProtocolVersion;
 use vmcp_tests::backend::{Backend, Era, Recorded, Script};
 use vmcp_tests::eventually::eventually;
@@ -19,7 +20,7 @@ const UPDATED: &str = r#"{"jsonrpc":"2.0","method":"notifications/resources/upda
 
 fn listen(caller: &Caller, scope: SessionScope, resources: &[&str]) -> UpstreamListen {
     UpstreamListen {
-        target: caller.target.clone(),
+        target: Near::of(caller.target.clone()),
         scope,
         resources: resources.iter().map(|uri| (*uri).into()).collect(),
         client_capabilities: None,

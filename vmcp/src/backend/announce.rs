@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use vmcp_core::id::{BackendId, Generation};
 
 use super::slot::Slot;
+use crate::near::Near;
 
 /// What is to be done when a list changed. Must not wait.
 #[derive(Clone)]
@@ -54,7 +55,7 @@ impl News {
 /// end.
 #[derive(Debug)]
 pub struct Announcements {
-    of: Arc<Slot>,
+    of: Near<Slot>,
     heard: Heard,
 }
 
@@ -86,7 +87,7 @@ impl fmt::Debug for Announcer {
 
 impl Announcements {
     #[must_use]
-    pub fn new(of: Arc<Slot>) -> Self {
+    pub fn new(of: Near<Slot>) -> Self {
         Self {
             of,
             heard: Heard::Nothing,

@@ -31,6 +31,7 @@ use super::slot::{Slot, Wanted};
 use super::verdict::{self, Doing};
 use super::wire::{Refusal, WireError};
 use crate::gateway::port::{SessionScope, UpstreamError, UpstreamEvent, UpstreamRequest};
+use crate::near::Near;
 use crate::snapshot::SessionLoss;
 
 /// What a full queue tells the client to wait.
@@ -46,7 +47,7 @@ const RENEWALS: usize = 3;
 /// A call under way.
 #[derive(Debug)]
 pub struct Call {
-    pub(super) slot: Arc<Slot>,
+    pub(super) slot: Near<Slot>,
     pub(super) request: Arc<UpstreamRequest>,
     terms: Terms,
     pub(super) clock: Clock,
@@ -99,7 +100,7 @@ impl Broken {
 
 impl Call {
     #[must_use]
-    pub(super) fn new(slot: Arc<Slot>, request: Arc<UpstreamRequest>, listener: Listener) -> Self {
+    pub(super) fn new(slot: Near<Slot>, request: Arc<UpstreamRequest>, listener: Listener) -> Self {
         let deadline = Instant::from_std(request.deadline);
         let terms = Terms::new(request.client_capabilities.as_ref(), request.client_version);
         let client = match &request.scope {
@@ -117,7 +118,7 @@ impl Call {
             })
         });
         Self {
-            announcements: Announcements::new(Arc::clone(&slot)),
+            announcements: Announcements::new(slot.clone()),
             allowed: deadline.saturating_duration_since(Instant::now()),
             clock: Clock::new(deadline),
             claimed,
@@ -140,8 +141,8 @@ impl Call {
     ///
     /// What is seldom waited for is boxed, here and below: the future of a call is made for each.
     pub async fn run(mut self: Box<Self>) -> Option<CallOutcome> {
-        let slot = Arc::clone(&self.slot);
-        let _under_way = slot.under_way.token();
+        let slot = self.slot.clone();
+        let (_under_way, stop) = slot.begin();
         self.place = slot.places.admit_now(self.principal.as_ref());
         if self.place.is_none() {
             match Box::pin(slot.places.admit(self.principal.as_ref())).await {
@@ -155,7 +156,7 @@ impl Call {
         }
         let ended = tokio::select! {
             biased;
-            () = slot.stop.cancelled() => Err(Broken::Stopped),
+            () = stop => Err(Broken::Stopped),
             ended = self.drive() => ended,
         };
         let stopped = matches!(ended, Err(Broken::Stopped));
@@ -275,7 +276,7 @@ impl Call {
 
     async fn within(&mut self, dialect: Dialect, cell: &Arc<Cell>) -> Result<Answer, Broken> {
         self.sent_in = Some(Arc::clone(cell));
-        let slot = Arc::clone(&self.slot);
+        let slot = self.slot.clone();
         let deadline = self.clock.deadline();
         match cell.get(&slot.site, dialect, deadline).await {
             Ok(opened) => {

@@ -31,6 +31,7 @@ use super::site::Site;
 use super::slot::Slot;
 use super::wire::{WireError, next_id};
 use crate::gateway::port::{Repeat, UpstreamRequest};
+use crate::near::Near;
 use crate::placed::boxed;
 use crate::pods::Pin;
 
@@ -160,7 +161,7 @@ impl Call {
 
     fn letter<'a>(&self, route: Route<'a>, body: Vec<u8>) -> Letter<'a> {
         Letter {
-            slot: Arc::clone(&self.slot),
+            slot: self.slot.clone(),
             route,
             request: Arc::clone(&self.request),
             body: body.into(),
@@ -182,11 +183,11 @@ impl Call {
         };
         let (mut link, reply) = *replied;
         let keep_alive = reply.keep_alive;
-        let slot = Arc::clone(&self.slot);
         if reply.is_spent() {
-            slot.pool.put(link, keep_alive);
+            self.slot.pool.put(link, keep_alive);
             return;
         }
+        let slot = self.slot.clone();
         let mut rest = async move {
             if link.until(reply.finish()).await {
                 slot.pool.put(link, keep_alive);
@@ -249,7 +250,7 @@ struct Patience {
 
 /// What is sent, once or again.
 struct Letter<'a> {
-    slot: Arc<Slot>,
+    slot: Near<Slot>,
     route: Route<'a>,
     request: Arc<UpstreamRequest>,
     body: Bytes,
@@ -273,7 +274,7 @@ impl Letter<'_> {
             },
         };
         let site = &self.slot.site;
-        let mut request = match &site.address {
+        let mut request = match site.address() {
             Some(address) => address.post(voice, self.body.clone())?,
             None => {
                 Address::of(&site.endpoint.url, &site.endpoint)?.post(voice, self.body.clone())?

@@ -13,11 +13,11 @@ use tokio::time::Instant;
 
 use vmcp_core::limits::{BACKEND_IDLE, IN_FLIGHT, UNREPEATABLE_IDLE};
 
-use super::link::{Counted, Link};
+use super::link::Link;
 use super::reach::To;
 use super::shared::{Shared, Turn};
 use crate::gateway::port::Repeat;
-use crate::lanes;
+use crate::near::PerLane;
 
 /// A server that says `Keep-Alive: timeout=5` closes at 5 s; this much earlier we stop using it.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
@@ -26,9 +26,9 @@ const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Pool {
     /// Of each lane its own: another thread would be woken for what they bring.
-    idle: Box<[Mutex<Vec<Idle>>]>,
-    /// On all lanes.
-    count: Arc<AtomicU64>,
+    idle: PerLane<Mutex<Vec<Idle>>>,
+    /// Connections of all lanes, idle or not.
+    open: Arc<AtomicU64>,
     shared: Shared,
 }
 
@@ -37,20 +37,19 @@ struct Idle {
     link: Link,
     since: Instant,
     keep: Duration,
-    _counted_in: Counted,
-}
-
-impl Default for Pool {
-    fn default() -> Self {
-        Self {
-            idle: (0..lanes::places()).map(|_| Mutex::default()).collect(),
-            count: Arc::default(),
-            shared: Shared::default(),
-        }
-    }
 }
 
 impl Pool {
+    /// Of the connections that are counted so.
+    #[must_use]
+    pub fn new(open: Arc<AtomicU64>) -> Self {
+        Self {
+            idle: PerLane::default(),
+            open,
+            shared: Shared::default(),
+        }
+    }
+
     /// The connection that was used last, if it is fit for this request. A request that must not
     /// run twice takes only one that was used just now: the older, the likelier that the server is
     /// closing it as we write (T19).
@@ -116,13 +115,11 @@ impl Pool {
         if keep.is_zero() {
             return;
         }
-        let counted_in = Counted::among(&self.count);
-        if self.count.load(Ordering::Relaxed) <= IN_FLIGHT as u64 {
+        if self.open.load(Ordering::Relaxed) <= IN_FLIGHT as u64 {
             self.idle_here().push(Idle {
                 link,
                 since: Instant::now(),
                 keep,
-                _counted_in: counted_in,
             });
         }
     }
@@ -131,7 +128,7 @@ impl Pool {
     pub fn sweep(&self) {
         self.shared.sweep();
         let now = Instant::now();
-        for idle in &self.idle {
+        for idle in self.idle.iter() {
             let stale: Vec<Idle> = lock(idle)
                 .extract_if(.., |one| {
                     now.saturating_duration_since(one.since) >= one.keep || !one.link.is_open()
@@ -144,7 +141,7 @@ impl Pool {
     /// Closes everything.
     pub fn clear(&self) {
         self.shared.clear();
-        for idle in &self.idle {
+        for idle in self.idle.iter() {
             let all = std::mem::take(&mut *lock(idle));
             drop(all);
         }
@@ -161,7 +158,7 @@ impl Pool {
     }
 
     fn idle_here(&self) -> MutexGuard<'_, Vec<Idle>> {
-        lock(&self.idle[lanes::here()])
+        lock(self.idle.here())
     }
 }
 

@@ -19,14 +19,15 @@ use super::reply::Reply;
 use super::side::Places;
 use super::tls::Trust;
 use super::wire::{self, WireError};
+use crate::near::PerLane;
 use crate::snapshot::Endpoint;
 
 /// One runtime of a backend, as its sessions see it.
 #[derive(Debug)]
 pub struct Site {
     pub endpoint: Arc<Endpoint>,
-    /// Of its URL; `None` where no request can be written.
-    pub address: Option<Address>,
+    /// Of its URL.
+    address: PerLane<Option<Address>>,
     pub tls: Trust,
     pub places: Places,
     pub ears: Ears,
@@ -38,12 +39,19 @@ impl Site {
     pub fn new(endpoint: &Arc<Endpoint>) -> Arc<Self> {
         Arc::new(Self {
             endpoint: Arc::clone(endpoint),
-            address: Address::of(&endpoint.url, endpoint).ok(),
+            address: PerLane::default(),
             tls: Trust::Machine,
             places: Places::default(),
             ears: Ears::default(),
             news: News::default(),
         })
+    }
+
+    /// Where its requests go, as their heads say it; `None` where no request can be written.
+    pub fn address(&self) -> Option<&Address> {
+        let endpoint = &self.endpoint;
+        let made = || Address::of(&endpoint.url, endpoint).ok();
+        self.address.here_or(made).as_ref()
     }
 
     /// A new connection, to whoever is meant.

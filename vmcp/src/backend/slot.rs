@@ -12,8 +12,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use vmcp_core::health::CallOutcome;
 use vmcp_core::id::{BackendId, Generation};
@@ -26,6 +27,7 @@ use super::session::{Cell, Opened, Terms};
 use super::site::Site;
 use super::told::Told;
 use crate::gateway::port::{HandedSession, Observation, SessionScope, Target};
+use crate::near::PerLane;
 use crate::table::Table;
 
 /// Idle leases kept for the next modern client; more are ended at once.
@@ -50,17 +52,26 @@ pub struct Slot {
     /// Connections for calls that are open now, idle or not.
     pub connections: Arc<AtomicU64>,
     /// Calls must stop: the backend is gone.
-    pub stop: CancellationToken,
+    stop: CancellationToken,
     /// No new call will come; standing streams end.
     pub closing: CancellationToken,
     pub places: Arc<Bulkhead>,
-    /// Calls and standing streams under way, parked ones included.
+    /// Standing streams under way.
     pub under_way: TaskTracker,
+    calls: PerLane<Calls>,
     told: Told,
     observations: mpsc::Sender<Observation>,
     announcer: Announcer,
     clients: Mutex<Table<Arc<str>, Arc<Cell>>>,
     leases: Mutex<Vec<Lease>>,
+}
+
+/// What calls share that run on one lane.
+#[derive(Debug)]
+struct Calls {
+    stop: CancellationToken,
+    /// Parked ones included.
+    under_way: TaskTracker,
 }
 
 /// An exclusive session that waits for the next call of the like.
@@ -108,16 +119,18 @@ impl Slot {
         observations: mpsc::Sender<Observation>,
         announcer: Announcer,
     ) -> Arc<Self> {
+        let connections = Arc::default();
         let slot = Arc::new(Self {
             id: target.id.clone(),
             generation: target.generation,
             site: Site::new(&target.endpoint),
-            pool: Pool::default(),
-            connections: Arc::default(),
+            pool: Pool::new(Arc::clone(&connections)),
+            connections,
             stop: CancellationToken::new(),
             closing: CancellationToken::new(),
             places: Arc::default(),
             under_way: TaskTracker::new(),
+            calls: PerLane::default(),
             told: Told::default(),
             observations,
             announcer,
@@ -126,6 +139,25 @@ impl Slot {
         });
         tokio::spawn(sweep(Arc::downgrade(&slot)));
         slot
+    }
+
+    /// Notes a call, until what comes out is dropped; and when it must stop.
+    pub fn begin(&self) -> (TaskTrackerToken, WaitForCancellationFuture<'_>) {
+        let calls = self.calls.here_or(|| Calls {
+            stop: self.stop.child_token(),
+            under_way: TaskTracker::new(),
+        });
+        (calls.under_way.token(), calls.stop.cancelled())
+    }
+
+    /// Resolves when nothing is under way any more. To be called once no new call can find the slot.
+    async fn rests(&self) {
+        self.under_way.close();
+        self.under_way.wait().await;
+        for calls in self.calls.iter() {
+            calls.under_way.close();
+            calls.under_way.wait().await;
+        }
     }
 
     /// What a call taught, if health does not know it yet. A full queue loses it: it never delays a
@@ -261,13 +293,12 @@ impl Slot {
     pub async fn close(self: Arc<Self>, running: Running) {
         self.pool.clear();
         self.closing.cancel();
-        self.under_way.close();
         match running {
-            Running::Finish => self.under_way.wait().await,
+            Running::Finish => self.rests().await,
             Running::StopAfter(grace) => {
-                if timeout(grace, self.under_way.wait()).await.is_err() {
+                if timeout(grace, self.rests()).await.is_err() {
                     self.stop.cancel();
-                    let _ = timeout(STOP_WITHIN, self.under_way.wait()).await;
+                    let _ = timeout(STOP_WITHIN, self.rests()).await;
                 }
             }
         }

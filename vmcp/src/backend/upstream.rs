@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures::future::{BoxFuture, join_all};
 use futures::{FutureExt, StreamExt as _, stream};
 use tokio::sync::{mpsc, oneshot};
@@ -32,6 +33,7 @@ use crate::gateway::port::{
     BackendPort, HandedSession, HandedUpstream, Observation, SessionScope, Target, UpstreamError,
     UpstreamEvents, UpstreamListen, UpstreamRequest, UpstreamStream,
 };
+use crate::near::{Near, Shared};
 use crate::placed::{boxed, pinned};
 use crate::snapshot::{Endpoint, ProtocolChoice, SessionLoss, Transport};
 use crate::table::Table;
@@ -55,18 +57,23 @@ pub struct Upstream {
 
 #[derive(Debug)]
 struct Inner {
-    slots: Mutex<Slots>,
+    /// Read for each call, and written where a runtime comes or goes.
+    slots: ArcSwap<Slots>,
+    /// Whoever writes holds this.
+    detached: Mutex<Detached>,
     handed: Handed,
     observations: mpsc::Sender<Observation>,
     announcer: Announcer,
     closing: TaskTracker,
 }
 
+/// The runtimes that there are, by backend.
+#[derive(Clone, Debug, Default)]
+struct Slots(Table<BackendId, Vec<Arc<Shared<Slot>>>>);
+
+/// Generations that are over.
 #[derive(Debug, Default)]
-struct Slots {
-    live: Table<BackendId, Vec<Arc<Slot>>>,
-    detached: VecDeque<(BackendId, Generation)>,
-}
+struct Detached(VecDeque<(BackendId, Generation)>);
 
 impl Upstream {
     /// `observations` gets what each call taught, if it has room (R4.9); `announcer` hears of lists
@@ -75,7 +82,8 @@ impl Upstream {
     pub fn new(observations: mpsc::Sender<Observation>, announcer: Announcer) -> Self {
         Self {
             inner: Arc::new(Inner {
-                slots: Mutex::default(),
+                slots: ArcSwap::default(),
+                detached: Mutex::default(),
                 handed: Handed::default(),
                 observations,
                 announcer,
@@ -87,14 +95,14 @@ impl Upstream {
     /// Detaches a generation that another replaced. Its calls end by themselves, then everything is
     /// closed and its sessions ended, in the background. Idempotent.
     pub fn detach(&self, id: &BackendId, generation: Generation) {
-        let slot = self.inner.lock().detach(id, generation);
+        let slot = self.inner.detach(id, generation);
         self.close(slot, Running::Finish);
     }
 
     /// Detaches all of a backend that was deleted, and bars its last generation even if no call ever
     /// reached it. Idempotent.
     pub fn remove(&self, id: &BackendId, last: Generation) {
-        let slots = self.inner.lock().remove(id, last);
+        let slots = self.inner.remove(id, last);
         for slot in slots {
             self.close(Some(slot), Running::StopAfter(REMOVAL_GRACE));
         }
@@ -102,13 +110,7 @@ impl Upstream {
 
     /// Ends everything, for a shutdown: calls under way get `grace`.
     pub async fn shutdown(&self, grace: Duration) {
-        let slots: Vec<_> = self
-            .inner
-            .lock()
-            .live
-            .drain()
-            .flat_map(|(_, slots)| slots)
-            .collect();
+        let slots = self.inner.drain();
         // Nobody has called in these since they came, and nobody else knows them (T7).
         let unclaimed = self.inner.handed.take_all();
         if !unclaimed.is_empty() {
@@ -128,14 +130,14 @@ impl Upstream {
     #[must_use]
     pub fn connections(&self) -> Vec<(BackendId, u64)> {
         let count = |slot: &Arc<Slot>| (slot.id.clone(), slot.connections.load(Ordering::Relaxed));
-        self.inner.lock().all().map(count).collect()
+        self.inner.slots().iter().map(count).collect()
     }
 
     /// Those of them that wait for the next call.
     #[must_use]
     pub fn idle_connections(&self) -> Vec<(BackendId, usize)> {
         let idle = |slot: &Arc<Slot>| (slot.id.clone(), slot.pool.len());
-        self.inner.lock().all().map(idle).collect()
+        self.inner.slots().iter().map(idle).collect()
     }
 
     fn close(&self, slot: Option<Arc<Slot>>, running: Running) {
@@ -172,7 +174,7 @@ impl BackendPort for Upstream {
                 Terms::new(capabilities.as_ref(), version)
             });
             // A task of its own, as for a call.
-            match tokio::spawn(standing::listen(slot, listen)).await {
+            match tokio::spawn(standing::listen(Arc::clone(&slot), listen)).await {
                 Ok(stood) => stood,
                 Err(_) => Err(detached()),
             }
@@ -250,7 +252,7 @@ fn bare(session: &HandedSession) -> Endpoint {
 
 impl Inner {
     fn slots(&self) -> Vec<Arc<Slot>> {
-        self.lock().all().map(Arc::clone).collect()
+        self.slots.load().all().collect()
     }
 
     /// A call at its start, and where its first word will be.
@@ -264,7 +266,7 @@ impl Inner {
             Terms::new(capabilities.as_ref(), version)
         });
         let (listener, first) = Listener::new();
-        let call = boxed(|| Call::new(Arc::clone(&slot), request, listener));
+        let call = boxed(|| Call::new(slot.clone(), request, listener));
         let ride = pinned(|| async move {
             if let Some(outcome) = call.run().await {
                 slot.observe(outcome);
@@ -291,74 +293,94 @@ impl Inner {
     }
 
     /// The runtime of a target, made if there is none; `None` once it was detached.
-    fn attach(&self, target: &Target) -> Option<Arc<Slot>> {
-        let mut slots = self.lock();
-        if let Some(slot) = slots.of(&target.id, target.generation) {
-            return Some(Arc::clone(slot));
+    fn attach(&self, target: &Target) -> Option<Near<Slot>> {
+        if let Some(slot) = self.slots.load().of(&target.id, target.generation) {
+            return Some(slot.near());
         }
-        if slots.is_detached(&target.id, target.generation) {
+        let detached = self.lock();
+        // Others may have made it meanwhile.
+        if let Some(slot) = self.slots.load().of(&target.id, target.generation) {
+            return Some(slot.near());
+        }
+        if detached.has(&target.id, target.generation) {
             return None;
         }
         let slot = Slot::start(target, self.observations.clone(), self.announcer.clone());
-        slots.add(&slot);
-        Some(slot)
+        let slot = Arc::new(Shared::from(slot));
+        self.write(|slots| {
+            let generations = slots.0.entry(target.id.clone()).or_default();
+            generations.push(Arc::clone(&slot));
+        });
+        Some(slot.near())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn detach(&self, id: &BackendId, generation: Generation) -> Option<Arc<Slot>> {
+        let mut detached = self.lock();
+        detached.add(id, generation);
+        let slot = self.slots.load().of(id, generation).map(Arc::clone)?;
+        self.write(|slots| {
+            if let Some(generations) = slots.0.get_mut(id) {
+                generations.retain(|slot| slot.generation != generation);
+            }
+            slots.0.retain(|_, generations| !generations.is_empty());
+        });
+        Some(slot.whole())
+    }
+
+    fn remove(&self, id: &BackendId, last: Generation) -> Vec<Arc<Slot>> {
+        let mut detached = self.lock();
+        detached.add(id, last);
+        let mut removed = Vec::new();
+        self.write(|slots| removed = slots.0.remove(id).unwrap_or_default());
+        for slot in &removed {
+            detached.add(id, slot.generation);
+        }
+        removed.iter().map(|slot| slot.whole()).collect()
+    }
+
+    fn drain(&self) -> Vec<Arc<Slot>> {
+        let _writer = self.lock();
+        let slots = self.slots.swap(Arc::default());
+        slots.all().collect()
+    }
+
+    /// The caller holds the lock of the writers.
+    fn write(&self, change: impl FnOnce(&mut Slots)) {
+        let mut slots = Slots::clone(&self.slots.load());
+        change(&mut slots);
+        self.slots.store(Arc::new(slots));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Detached> {
+        self.detached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Slots {
-    fn all(&self) -> impl Iterator<Item = &Arc<Slot>> {
-        self.live.values().flatten()
+    fn all(&self) -> impl Iterator<Item = Arc<Slot>> {
+        self.0.values().flatten().map(|slot| slot.whole())
     }
 
-    fn of(&self, id: &BackendId, generation: Generation) -> Option<&Arc<Slot>> {
-        let mut generations = self.live.get(id)?.iter();
+    fn of(&self, id: &BackendId, generation: Generation) -> Option<&Arc<Shared<Slot>>> {
+        let mut generations = self.0.get(id)?.iter();
         generations.find(|slot| slot.generation == generation)
     }
+}
 
-    fn add(&mut self, slot: &Arc<Slot>) {
-        let generations = self.live.entry(slot.id.clone()).or_default();
-        generations.push(Arc::clone(slot));
-    }
-
-    fn detach(&mut self, id: &BackendId, generation: Generation) -> Option<Arc<Slot>> {
-        self.remember(id, generation);
-        let generations = self.live.get_mut(id)?;
-        let at = generations
-            .iter()
-            .position(|slot| slot.generation == generation)?;
-        let slot = generations.swap_remove(at);
-        if generations.is_empty() {
-            self.live.remove(id);
-        }
-        Some(slot)
-    }
-
-    fn remove(&mut self, id: &BackendId, last: Generation) -> Vec<Arc<Slot>> {
-        self.remember(id, last);
-        let slots = self.live.remove(id).unwrap_or_default();
-        for slot in &slots {
-            self.remember(id, slot.generation);
-        }
-        slots
-    }
-
-    fn is_detached(&self, id: &BackendId, generation: Generation) -> bool {
-        let mut detached = self.detached.iter();
+impl Detached {
+    fn has(&self, id: &BackendId, generation: Generation) -> bool {
+        let mut detached = self.0.iter();
         detached.any(|(of, gone)| of == id && *gone == generation)
     }
 
-    fn remember(&mut self, id: &BackendId, generation: Generation) {
-        if self.is_detached(id, generation) {
+    fn add(&mut self, id: &BackendId, generation: Generation) {
+        if self.has(id, generation) {
             return;
         }
-        if self.detached.len() == REMEMBERED_DETACHED {
-            self.detached.pop_front();
+        if self.0.len() == REMEMBERED_DETACHED {
+            self.0.pop_front();
         }
-        self.detached.push_back((id.clone(), generation));
+        self.0.push_back((id.clone(), generation));
     }
 }
 

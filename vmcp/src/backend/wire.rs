@@ -21,6 +21,8 @@ use super::connect::ConnectError;
 use super::link::{Link, LinkError, Outgoing};
 use super::message;
 use super::reply::{self, Reply};
+use crate::lanes;
+use crate::near::PerLane;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -137,8 +139,11 @@ const IDS: u64 = i32::MAX as u64;
 #[must_use]
 pub fn next_id() -> RequestId {
     static BEGIN: LazyLock<u64> = LazyLock::new(somewhere);
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let id = nth_id(*BEGIN, NEXT.fetch_add(1, Ordering::Relaxed));
+    static NEXT: LazyLock<PerLane<AtomicU64>> = LazyLock::new(PerLane::default);
+    // Each lane has every so-manieth.
+    let (lanes, here) = (lanes::places() as u64, lanes::here() as u64);
+    let n = NEXT.here().fetch_add(1, Ordering::Relaxed);
+    let id = nth_id(*BEGIN, n.wrapping_mul(lanes).wrapping_add(here));
     RequestId::Number(id.to_string().into())
 }
 

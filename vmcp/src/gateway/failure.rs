@@ -4,7 +4,6 @@
 //! come back (R3). Never tries anything itself: a backend that is known to be unreachable is told
 //! from the snapshot (R4.13).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use vmcp_core::health::{Dialect, ProbeFailure, ProbeReason, SessionMode, Step};
@@ -13,24 +12,18 @@ use vmcp_core::mcp::error::{ClientErrorKind, client_error};
 use vmcp_core::mcp::{Era, method};
 
 use super::port::{Target, UpstreamError};
+use crate::near::Near;
 use crate::snapshot::BackendView;
 
 /// The live runtime of a backend, unless a call there could only fail.
 ///
 /// # Errors
 /// When the backend has no address or is known to be unreachable.
-pub(super) fn target(view: &BackendView) -> Result<Target, UpstreamError> {
-    let unavailable = || UpstreamError::Unavailable(last_failure(view));
-    let endpoint = view.endpoint.as_ref().ok_or_else(unavailable)?;
-    if view.fails_fast {
-        return Err(unavailable());
+pub(super) fn target(view: &BackendView) -> Result<Near<Target>, UpstreamError> {
+    match &view.target {
+        Some(target) if !view.fails_fast => Ok(target.near()),
+        _ => Err(UpstreamError::Unavailable(last_failure(view))),
     }
-    Ok(Target {
-        id: view.id.clone(),
-        generation: view.generation,
-        endpoint: Arc::clone(endpoint),
-        dialect: view.dialect,
-    })
 }
 
 /// What the last check said, as the reason why a call is not even tried.

@@ -14,13 +14,14 @@ use vmcp_core::mcp::error::code;
 use vmcp_core::mcp::task::{self, is_about_task};
 use vmcp_core::mcp::{Era, Params, ProtocolVersion, header_params, known_method};
 
-use super::Gateway;
 use super::aim::{Aim, aim, invalid};
 use super::failure::{error_code, target, to_rpc};
 use super::live::{CallGuard, NOT_RELAYED};
 use super::message::{Accepts, Answer, EndpointPath, Facts};
 use super::meter::{RequestKind, RequestMeter, RequestRecord};
 use super::port::{KnownMeta, Repeat, SessionScope, UpstreamRequest};
+use super::{Doors, Gateway};
+use crate::near::Near;
 use crate::placed::boxed;
 use crate::snapshot::BackendView;
 
@@ -77,35 +78,15 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// A request as the meter sees it.
-#[derive(Debug)]
-pub(super) struct CallMeter {
-    pub meter: Arc<dyn RequestMeter>,
-    pub method: &'static str,
-    pub view: Arc<BackendView>,
-    pub started: Instant,
-}
-
-impl CallMeter {
-    pub(super) fn finish(&self, code: &'static str) {
-        self.meter.record(&RequestRecord {
-            method: self.method,
-            kind: RequestKind::of(self.method),
-            backend: Some(&self.view),
-            code,
-            took: self.started.elapsed(),
-        });
-    }
-}
-
 /// A request on its way to the backend that it is about, whole: it can be sent as it is.
 #[derive(Debug)]
 pub(super) struct Forward {
     /// The client's.
     pub id: RequestId,
     pub caller: Caller,
-    pub view: Arc<BackendView>,
-    pub meter: CallMeter,
+    pub view: Near<BackendView>,
+    pub doors: Near<Doors>,
+    pub started: Instant,
     pub method: &'static str,
     pub upstream: Arc<UpstreamRequest>,
     /// As far as it is known; legacy before the first success.
@@ -119,8 +100,35 @@ pub(super) struct Forward {
 impl Forward {
     /// When the client asked.
     pub(super) fn begun(&self) -> tokio::time::Instant {
-        self.meter.started.into()
+        self.started.into()
     }
+
+    /// The request is over, for the meter.
+    pub(super) fn finish(&self, code: &'static str) {
+        finished(
+            &*self.doors.meter,
+            self.method,
+            &self.view,
+            code,
+            self.started,
+        );
+    }
+}
+
+fn finished(
+    meter: &dyn RequestMeter,
+    method: &'static str,
+    view: &BackendView,
+    code: &'static str,
+    started: Instant,
+) {
+    meter.record(&RequestRecord {
+        method,
+        kind: RequestKind::of(method),
+        backend: Some(view),
+        code,
+        took: started.elapsed(),
+    });
 }
 
 impl Gateway {
@@ -152,7 +160,7 @@ impl Gateway {
             ..
         } = asked;
         let (method, started) = (*method, *started);
-        let snapshot = self.snapshots.load();
+        let snapshot = self.snapshots.current.load();
         let refused = |error| self.refuse(asked, (200, error));
         let lists = snapshot
             .lists_of(&caller.path)
@@ -161,21 +169,15 @@ impl Gateway {
             self.aim_at_task(&snapshot, &caller, method, params)
                 .map_err(|error| self.refuse(asked, error))?
         } else {
-            aim(&lists, caller.era, method, params).map_err(refused)?
+            aim(lists, caller.era, method, params).map_err(refused)?
         };
         let headers =
             param_headers(&caller, &aim).map_err(|error| self.refuse(asked, (400, error)))?;
         let view = snapshot
             .backend(&aim.route.backend.name)
             .ok_or_else(|| refused(invalid("its backend was removed just now")))?;
-        let meter = CallMeter {
-            meter: Arc::clone(&self.meter),
-            method,
-            view: Arc::clone(view),
-            started,
-        };
         let target = target(view).map_err(|error| {
-            meter.finish(error_code(&error));
+            finished(&*self.meter, method, view, error_code(&error), started);
             let error = to_rpc(caller.era, method, view, &error);
             Answer::error(200, asked.id, &error)
         })?;
@@ -208,8 +210,9 @@ impl Gateway {
                 .then(|| task::id_of(params.raw()))
                 .flatten(),
             caller,
-            view: Arc::clone(view),
-            meter,
+            view: view.near(),
+            doors: self.doors.near(),
+            started,
             method,
             upstream,
         }))

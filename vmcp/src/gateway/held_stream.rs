@@ -25,6 +25,7 @@ use super::port::{
 };
 use super::sink::Sink;
 use super::wish::{Ear, State, Wish};
+use crate::near::Near;
 use crate::snapshot::SnapshotReader;
 
 /// A standing stream and what it needs to be opened again.
@@ -74,7 +75,7 @@ enum Refusal {
 /// Opens a standing stream once.
 pub(super) async fn open(
     port: &dyn BackendPort,
-    target: Target,
+    target: Near<Target>,
     ear: &Ear,
     resources: Vec<Arc<str>>,
 ) -> Result<UpstreamStream, UpstreamError> {
@@ -341,7 +342,7 @@ impl HeldStream {
         self.generation().is_none() && self.wish.borrow().resources.is_empty()
     }
 
-    fn target(&self) -> Result<Target, UpstreamError> {
+    fn target(&self) -> Result<Near<Target>, UpstreamError> {
         let snapshot = self.snapshots.load();
         match snapshot.backend(&self.backend) {
             Some(view) => target(view),

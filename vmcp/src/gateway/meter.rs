@@ -20,6 +20,9 @@ pub enum RequestKind {
 }
 
 impl RequestKind {
+    /// In the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Call, Self::List, Self::Read, Self::Other];
+
     /// The kind of a request of this method.
     #[must_use]
     pub fn of(of: &str) -> Self {

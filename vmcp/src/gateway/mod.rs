@@ -54,6 +54,7 @@ use tokio_util::sync::CancellationToken;
 use vmcp_core::jsonrpc::{self, Message, ParseError, RequestId, Response};
 use vmcp_core::session::Owner;
 
+use crate::near::Shared;
 use crate::snapshot::SnapshotReader;
 
 use cue::Cues;
@@ -72,6 +73,14 @@ const SWEEP_EVERY: Duration = Duration::from_secs(15);
 /// However short the times are that were set.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
 
+/// What a call needs of the gateway for as long as it lives.
+#[derive(Debug)]
+struct Doors {
+    port: Arc<dyn BackendPort>,
+    parking: Arc<Parking>,
+    meter: Arc<dyn RequestMeter>,
+}
+
 /// The gateway, without its sockets.
 #[derive(Debug)]
 pub struct Gateway {
@@ -84,6 +93,8 @@ pub struct Gateway {
     lines: Lines,
     meter: Arc<dyn RequestMeter>,
     parking: Arc<Parking>,
+    /// The same three, for calls.
+    doors: Shared<Doors>,
     /// Cancelled when the process stops: ends the streams that would otherwise never end.
     stopping: CancellationToken,
 }
@@ -98,8 +109,15 @@ impl Gateway {
         stopping: CancellationToken,
     ) -> Self {
         let parking = Parking::new(sessions.shared_sealer(), sessions.owner().clone());
+        let parking = Arc::new(parking);
+        let doors = Arc::new(Doors {
+            port: Arc::clone(&port),
+            parking: Arc::clone(&parking),
+            meter: Arc::clone(&meter),
+        });
         Self {
-            parking: Arc::new(parking),
+            doors: doors.into(),
+            parking,
             cues: Cues::published(snapshots.clone()),
             snapshots,
             port,

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use vmcp_core::bridge::may_have_state;
 use vmcp_core::jsonrpc::{self, Message, ParseError, RequestId, RpcError};
 use vmcp_core::session::{OwnedState, Owner};
 
@@ -179,9 +180,7 @@ impl Gateway {
 
     /// The owner in a `requestState` that we sealed; a backend's own does not open.
     fn state_owner(&self, body: &Bytes) -> Option<Owner> {
-        let text = std::str::from_utf8(body).ok()?;
-        // Most requests carry none and are not looked into.
-        if !text.contains("\"requestState\"") {
+        if !may_have_state(body) {
             return None;
         }
         let Ok(Message::Request(request)) = jsonrpc::parse(body) else {

@@ -19,6 +19,7 @@ use vmcp_core::id::{BackendId, Generation};
 use vmcp_core::jsonrpc::RpcError;
 use vmcp_core::mcp::ProtocolVersion;
 
+use crate::near::Near;
 use crate::pods::Pin;
 use crate::snapshot::Endpoint;
 
@@ -64,7 +65,7 @@ pub enum KnownMeta {
 /// One request for one backend, names already those of the backend.
 #[derive(Clone, Debug)]
 pub struct UpstreamRequest {
-    pub target: Target,
+    pub target: Near<Target>,
     pub scope: SessionScope,
     pub method: Arc<str>,
     /// Raw JSON object; the members that the target's era demands are set by the backend side.
@@ -154,7 +155,7 @@ impl Answerer {
 /// Announcements of changed lists never cross: they go to the registry.
 #[derive(Clone, Debug)]
 pub struct UpstreamListen {
-    pub target: Target,
+    pub target: Near<Target>,
     pub scope: SessionScope,
     pub resources: Vec<Arc<str>>,
     pub client_capabilities: Option<Arc<str>>,

@@ -23,8 +23,8 @@ use super::failure::{error_code, to_rpc};
 use super::forward::Forward;
 use super::live::CallGuard;
 use super::message::{Accepts, Answer, Messages};
-use super::park::{ParkedCall, Parking};
-use super::port::{BackendPort, UpstreamError, UpstreamEvent};
+use super::park::ParkedCall;
+use super::port::{UpstreamError, UpstreamEvent};
 use super::resume::{Continued, continued};
 use super::rounds;
 use super::source::{Event, Source};
@@ -47,8 +47,6 @@ pub(super) struct Last {
 /// A call on its way back.
 pub(super) struct Reply {
     pub forward: Box<Forward>,
-    pub port: Arc<dyn BackendPort>,
-    pub parking: Arc<Parking>,
     pub source: Source,
     /// Comes before whatever the source says next.
     pub held: Option<Event>,
@@ -62,14 +60,12 @@ impl Gateway {
         let continued = match continued(&self.parking, &mut forward) {
             Ok(continued) => continued,
             Err(error) => {
-                forward.meter.finish("rpc_other");
+                forward.finish("rpc_other");
                 return Answer::error(200, &forward.id, &error);
             }
         };
         let mut reply = Reply {
             forward,
-            port: Arc::clone(&self.port),
-            parking: Arc::clone(&self.parking),
             source: Source::Done,
             held: None,
             round: 0,
@@ -77,7 +73,7 @@ impl Gateway {
         match continued {
             Continued::Anew(round) => {
                 let sent = self.port.send(Arc::clone(&reply.forward.upstream));
-                reply.source = Source::starting(sent, &reply.forward.view);
+                reply.source = Source::starting(sent, reply.forward.view.clone());
                 reply.round = round;
             }
             Continued::Parked(call) => {
@@ -275,7 +271,7 @@ impl Reply {
     }
 
     pub(super) fn succeed(&self, code: &'static str, result: &str) -> Last {
-        self.forward.meter.finish(code);
+        self.forward.finish(code);
         Last {
             status: 200,
             body: jsonrpc::write_result(&self.forward.id, result).into(),
@@ -294,7 +290,10 @@ impl Reply {
             return last;
         };
         guard.live.lose();
-        let (live, port) = (Arc::clone(&guard.live), Arc::clone(&self.port));
+        let (live, port) = (
+            Arc::clone(&guard.live),
+            Arc::clone(&self.forward.doors.port),
+        );
         tokio::spawn(async move {
             live.standing.over().await;
             port.end_session(Arc::clone(&live.id)).await;
@@ -306,7 +305,7 @@ impl Reply {
     }
 
     fn failed(&self, code: &'static str, error: &RpcError) -> Last {
-        self.forward.meter.finish(code);
+        self.forward.finish(code);
         Last {
             status: self.status_of(error),
             body: jsonrpc::write_error(&self.forward.id, error).into(),

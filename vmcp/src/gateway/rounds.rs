@@ -98,8 +98,8 @@ impl Dialogue {
             ..UpstreamRequest::clone(first)
         };
         reply.round += 1;
-        let sent = reply.port.send(Arc::new(again));
-        reply.source = Source::starting(sent, &reply.forward.view);
+        let sent = reply.forward.doors.port.send(Arc::new(again));
+        reply.source = Source::starting(sent, reply.forward.view.clone());
     }
 
     fn withdraw_all(&self, pending: &[Pending]) {

@@ -3,7 +3,6 @@
 //! Owns how long the first word took, and the one rule that both sides of a reply rely on: a call that
 //! ends without a response is an error, never a silence.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use futures::future::BoxFuture;
@@ -11,6 +10,7 @@ use futures::future::BoxFuture;
 use vmcp_core::health::{ProbeFailure, ProbeReason, Step};
 
 use super::port::{UpstreamError, UpstreamEvent, UpstreamEvents};
+use crate::near::Near;
 use crate::snapshot::BackendView;
 
 type Sent = BoxFuture<'static, Result<UpstreamEvents, UpstreamError>>;
@@ -27,16 +27,16 @@ pub(super) enum Source {
 pub(super) struct Starting {
     sent: Sent,
     since: Instant,
-    view: Arc<BackendView>,
+    view: Near<BackendView>,
 }
 
 impl Source {
     /// A call that was sent just now to this backend.
-    pub(super) fn starting(sent: Sent, view: &Arc<BackendView>) -> Self {
+    pub(super) fn starting(sent: Sent, view: Near<BackendView>) -> Self {
         Self::Starting(Starting {
             sent,
             since: Instant::now(),
-            view: Arc::clone(view),
+            view,
         })
     }
 

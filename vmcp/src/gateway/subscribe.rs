@@ -35,6 +35,7 @@ use super::standing::Wished;
 use super::tasks::check_declared;
 use super::watch::{Changes, Interest, Served};
 use super::wish::{Ear, Level, State, Wish};
+use crate::near::Shared;
 use crate::snapshot::Snapshot;
 
 /// What one backend is asked to tell.
@@ -70,7 +71,7 @@ impl Gateway {
         };
         let known = live.standing.subscriptions().contains(&uri);
         let Some(wished) = self.want(live, &forward.view.id.name, &uri) else {
-            forward.meter.finish("rpc_other");
+            forward.finish("rpc_other");
             let text = format!("more than {} subscriptions", limits::SUBSCRIPTIONS);
             return Answer::error(200, &request.id, &invalid(text));
         };
@@ -87,13 +88,13 @@ impl Gateway {
             (Era::Modern, Ok(refused)) if !refused.contains(&uri) => done(&forward),
             (Era::Modern, Ok(_)) => {
                 drop(live.standing.forget(&uri));
-                forward.meter.finish("rpc_other");
+                forward.finish("rpc_other");
                 let error = refused(&forward.view.id.name, &uri);
                 Answer::error(200, &request.id, &error)
             }
             (Era::Modern, Err(error)) => {
                 drop(live.standing.forget(&uri));
-                forward.meter.finish(error_code(&error));
+                forward.finish(error_code(&error));
                 let error = to_rpc(Era::Legacy, forward.method, &forward.view, &error);
                 Answer::error(200, &request.id, &error)
             }
@@ -174,7 +175,7 @@ impl Gateway {
         let ear = ear(caller);
         let opening = by_backend(&snapshot, caller, resources).into_iter();
         let opening = opening.map(|(backend, resources)| {
-            let view = snapshot.backend(&backend).cloned();
+            let view = snapshot.backend(&backend).map(Shared::near);
             let ear = ear.clone();
             async move {
                 let view = view?;
@@ -291,6 +292,6 @@ fn refused(backend: &BackendName, uri: &str) -> RpcError {
 }
 
 fn done(forward: &Forward) -> Answer {
-    forward.meter.finish("ok");
+    forward.finish("ok");
     Answer::result(&forward.id, "{}")
 }

@@ -95,7 +95,11 @@ impl Reply {
         let principal = forward.upstream.principal.as_deref();
         let claims = TaskClaims::new(&forward.view.id.name.0, principal, id);
         let sealed = claims.and_then(|claims| {
-            let sealed = self.parking.sealer().seal(Purpose::Task, &claims.encode());
+            let sealed = forward
+                .doors
+                .parking
+                .sealer()
+                .seal(Purpose::Task, &claims.encode());
             sealed.ok()
         });
         match sealed {
@@ -126,6 +130,7 @@ pub(super) fn relayed(capabilities: &str) -> Arc<str> {
             let extensions = format!(r#"{{"{}":{tasks}}}"#, task::EXTENSION);
             raw::set_members(capabilities, &[("extensions", &extensions)]).into()
         }
+        None if raw::top_level(capabilities, "extensions").is_none() => capabilities.into(),
         None => raw::without_members(capabilities, &["extensions"]).into(),
     }
 }

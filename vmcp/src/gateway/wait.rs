@@ -66,7 +66,12 @@ impl Reply {
             questions,
             round: self.round + 1,
         };
-        match self.parking.park(call, &ticket(&self.forward)) {
+        match self
+            .forward
+            .doors
+            .parking
+            .park(call, &ticket(&self.forward))
+        {
             Ok(result) => Some(self.succeed("ok", &result)),
             Err((error, call)) => {
                 self.source = Source::Running(call.events);
@@ -126,9 +131,8 @@ impl Reply {
             let reason = BridgeReason::InputRoundsExceeded;
             return self.fail(bridge_error(reason, server, text));
         }
-        let state = self
-            .parking
-            .repeatable(self.round + 1, &ticket(&self.forward));
+        let parking = &self.forward.doors.parking;
+        let state = parking.repeatable(self.round + 1, &ticket(&self.forward));
         match state {
             Ok(state) => {
                 let asked = urls.iter().enumerate().map(|(at, params)| InputRequest {

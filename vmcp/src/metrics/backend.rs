@@ -9,18 +9,13 @@ use std::time::Duration;
 
 use vmcp_core::time::Tick;
 
-use super::tally::{Counts, Times};
+use super::tally::{Counts, Kinds, REQUEST_BOUNDS, Times};
+use crate::gateway::meter::RequestKind;
 
 /// Upper bounds for the steps of a check: local servers answer in a millisecond, the deadline is
 /// mostly 5 s.
 const PROBE_BOUNDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
-
-/// Upper bounds for requests: lists are answered from memory in microseconds.
-const REQUEST_BOUNDS: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    5.0, 10.0, 60.0, 300.0,
 ];
 
 /// Upper bounds for outages: R2.6 promises 3 s at the median and one interval at worst.
@@ -85,7 +80,7 @@ pub struct BackendMeter {
     pub(super) phases: [Times; 6],
     pub(super) recovery: Times,
     pub(super) requests: Counts,
-    pub(super) request_times: Mutex<Vec<(&'static str, Times)>>,
+    pub(super) request_times: Kinds,
     pub(super) upstream: Times,
     pub(super) catalog_changes: AtomicU64,
     /// Ticks, 0 for never.
@@ -102,7 +97,7 @@ impl Default for BackendMeter {
             phases: Phase::ALL.map(|_| Times::new(PROBE_BOUNDS)),
             recovery: Times::new(RECOVERY_BOUNDS),
             requests: Counts::default(),
-            request_times: Mutex::default(),
+            request_times: Kinds::default(),
             upstream: Times::new(REQUEST_BOUNDS),
             catalog_changes: AtomicU64::new(0),
             last_success: AtomicU64::new(0),
@@ -154,11 +149,11 @@ impl BackendMeter {
         &self,
         method: &'static str,
         code: &'static str,
-        kind: &'static str,
+        kind: RequestKind,
         took: Duration,
     ) {
         self.requests.add(method, code);
-        observe_kind(&self.request_times, kind, took);
+        self.request_times.observe(kind, took);
     }
 
     /// The backend answered a request, or failed to, after this long.
@@ -191,23 +186,6 @@ impl BackendMeter {
     #[must_use]
     pub fn probes_total(&self) -> u64 {
         self.probes.all().iter().map(|(_, count)| count).sum()
-    }
-}
-
-/// Adds to the histogram of a kind; there are only a handful of kinds.
-pub(super) fn observe_kind(
-    times: &Mutex<Vec<(&'static str, Times)>>,
-    kind: &'static str,
-    took: Duration,
-) {
-    let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
-    match times.iter().find(|(known, _)| *known == kind) {
-        Some((_, histogram)) => histogram.observe(took),
-        None => {
-            let histogram = Times::new(REQUEST_BOUNDS);
-            histogram.observe(took);
-            times.push((kind, histogram));
-        }
     }
 }
 

@@ -4,8 +4,8 @@
 //! `/status` says (T6) and what is gone from the snapshot is gone from here.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -19,7 +19,7 @@ use vmcp_core::time::Tick;
 use super::backend::{BackendMeter, Phase};
 use super::family::{Families, Named};
 use super::process::ProcessMeter;
-use super::tally::{Counts, Times};
+use super::tally::{Counts, Kinds};
 use crate::clock::Clock;
 use crate::lanes::Lanes;
 use crate::peer::PeerMeter;
@@ -306,13 +306,9 @@ fn requests(backend: &str, counts: &Counts, out: &mut Families) {
     }
 }
 
-fn request_times(
-    backend: &str,
-    times: &std::sync::Mutex<Vec<(&'static str, Times)>>,
-    out: &mut Families,
-) {
-    for (kind, times) in times.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        let labels = [("kind", *kind), ("backend", backend)];
+fn request_times(backend: &str, times: &Kinds, out: &mut Families) {
+    for (kind, times) in times.all() {
+        let labels = [("kind", kind.as_str()), ("backend", backend)];
         out.histogram(
             (
                 "vmcp_request_duration_seconds",

@@ -1,17 +1,16 @@
 //! Counters of the process as a whole.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::backend::observe_kind;
-use super::tally::{Counts, Times};
+use super::tally::{Counts, Kinds};
+use crate::gateway::meter::RequestKind;
 
 /// What no single backend owns.
 #[derive(Debug, Default)]
 pub struct ProcessMeter {
     pub(super) requests: Counts,
-    pub(super) request_times: Mutex<Vec<(&'static str, Times)>>,
+    pub(super) request_times: Kinds,
     sessions: AtomicUsize,
     status_writes: AtomicU64,
     taken_over: AtomicU64,
@@ -23,11 +22,11 @@ impl ProcessMeter {
         &self,
         method: &'static str,
         code: &'static str,
-        kind: &'static str,
+        kind: RequestKind,
         took: Duration,
     ) {
         self.requests.add(method, code);
-        observe_kind(&self.request_times, kind, took);
+        self.request_times.observe(kind, took);
     }
 
     pub fn set_sessions(&self, live: usize) {

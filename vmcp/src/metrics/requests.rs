@@ -22,7 +22,7 @@ impl Requests {
 
 impl RequestMeter for Requests {
     fn record(&self, record: &RequestRecord<'_>) {
-        let (method, code, kind) = (record.method, record.code, record.kind.as_str());
+        let (method, code, kind) = (record.method, record.code, record.kind);
         match record.backend {
             Some(view) => view.meter.request(method, code, kind, record.took),
             None => self.process.request(method, code, kind, record.took),

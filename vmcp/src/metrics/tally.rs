@@ -5,26 +5,39 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
+use crate::gateway::meter::RequestKind;
+use crate::near::PerLane;
+
+/// Upper bounds for requests: lists are answered from memory in microseconds.
+pub(super) const REQUEST_BOUNDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 60.0, 300.0,
+];
 
 /// Counters by two labels whose values are all known words.
 #[derive(Debug, Default)]
-pub struct Counts(Mutex<BTreeMap<(&'static str, &'static str), u64>>);
+pub struct Counts(PerLane<Mutex<BTreeMap<(&'static str, &'static str), u64>>>);
 
 impl Counts {
     pub fn add(&self, first: &'static str, second: &'static str) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.0.here();
+        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry((first, second)).or_default() += 1;
     }
 
     /// All counters, sorted by label.
     pub fn all(&self) -> Vec<((&'static str, &'static str), u64)> {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts
-            .iter()
-            .map(|(labels, count)| (*labels, *count))
-            .collect()
+        let mut all = BTreeMap::<_, u64>::new();
+        for counts in self.0.iter() {
+            let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+            for (labels, count) in counts.iter() {
+                *all.entry(*labels).or_default() += count;
+            }
+        }
+        all.into_iter().collect()
     }
 }
 
@@ -32,9 +45,14 @@ impl Counts {
 #[derive(Debug)]
 pub struct Times {
     bounds: &'static [f64],
+    lanes: PerLane<Buckets>,
+}
+
+#[derive(Debug)]
+struct Buckets {
     /// One for each bound; what is above the last is in the total only.
-    buckets: Box<[AtomicU64]>,
-    count: AtomicU64,
+    counts: Box<[AtomicU64]>,
+    total: AtomicU64,
     sum_micros: AtomicU64,
 }
 
@@ -49,44 +67,60 @@ pub struct TimesView {
 
 impl Times {
     pub fn new(bounds: &'static [f64]) -> Self {
-        let buckets = bounds.iter().map(|_| AtomicU64::new(0)).collect();
         Self {
             bounds,
-            buckets,
-            count: AtomicU64::new(0),
-            sum_micros: AtomicU64::new(0),
+            lanes: PerLane::default(),
         }
     }
 
     pub fn observe(&self, took: Duration) {
+        let buckets = self.lanes.here_or(|| Buckets {
+            counts: self.bounds.iter().map(|_| AtomicU64::new(0)).collect(),
+            total: AtomicU64::new(0),
+            sum_micros: AtomicU64::new(0),
+        });
         let seconds = took.as_secs_f64();
         let at = self.bounds.iter().position(|bound| seconds <= *bound);
-        if let Some(bucket) = at.and_then(|at| self.buckets.get(at)) {
-            bucket.fetch_add(1, Ordering::Relaxed);
+        if let Some(count) = at.and_then(|at| buckets.counts.get(at)) {
+            count.fetch_add(1, Ordering::Relaxed);
         }
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.sum_micros.fetch_add(micros, Ordering::Relaxed);
-        self.count.fetch_add(1, Ordering::Relaxed);
+        buckets.sum_micros.fetch_add(micros, Ordering::Relaxed);
+        buckets.total.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn view(&self) -> TimesView {
+        let sum_of = |of: &dyn Fn(&Buckets) -> u64| self.lanes.iter().map(of).sum::<u64>();
         let mut cumulative = 0;
-        let buckets = self
-            .bounds
-            .iter()
-            .zip(&self.buckets)
-            .map(|(bound, bucket)| {
-                cumulative += bucket.load(Ordering::Relaxed);
-                (*bound, cumulative)
-            })
-            .collect();
-        let count = self.count.load(Ordering::Relaxed).max(cumulative);
-        let sum = Duration::from_micros(self.sum_micros.load(Ordering::Relaxed)).as_secs_f64();
+        let buckets = self.bounds.iter().enumerate().map(|(at, bound)| {
+            cumulative += sum_of(&|lane| lane.counts[at].load(Ordering::Relaxed));
+            (*bound, cumulative)
+        });
+        let buckets: Vec<_> = buckets.collect();
+        let total = sum_of(&|lane| lane.total.load(Ordering::Relaxed));
+        let micros = sum_of(&|lane| lane.sum_micros.load(Ordering::Relaxed));
         TimesView {
             buckets,
-            count,
-            sum,
+            count: total.max(cumulative),
+            sum: Duration::from_micros(micros).as_secs_f64(),
         }
+    }
+}
+
+/// Histograms of requests, by kind; those that were needed.
+#[derive(Debug, Default)]
+pub struct Kinds([OnceLock<Times>; RequestKind::ALL.len()]);
+
+impl Kinds {
+    pub fn observe(&self, kind: RequestKind, took: Duration) {
+        self.0[kind as usize]
+            .get_or_init(|| Times::new(REQUEST_BOUNDS))
+            .observe(took);
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = (RequestKind, &Times)> {
+        let kinds = RequestKind::ALL.into_iter().zip(&self.0);
+        kinds.filter_map(|(kind, times)| Some((kind, times.get()?)))
     }
 }
 

@@ -18,6 +18,8 @@ use super::slot::Slot;
 use super::state::State;
 use super::step::Dirty;
 use crate::clock::Clock;
+use crate::gateway::port::Target;
+use crate::near::Shared;
 use crate::snapshot::{BackendView, Snapshot};
 
 /// Makes snapshots and keeps the parts that can be used again.
@@ -46,8 +48,8 @@ impl Publication {
         };
         self.made = Some(made.clone());
         self.revision += 1;
-        let views = state.slots.iter().map(|slot| Arc::new(view(slot, now)));
-        let backends: Arc<[Arc<BackendView>]> = views.collect();
+        let views = state.slots.iter().map(|slot| view(slot, now));
+        let backends: Arc<[_]> = views.map(Shared::from).collect();
         let report = self.report(state, &backends, &made);
         let desired = state.desired.as_deref();
         let by_name = backends
@@ -85,7 +87,7 @@ impl Publication {
         }
     }
 
-    fn report(&self, state: &State, backends: &[Arc<BackendView>], made: &Made) -> Report {
+    fn report(&self, state: &State, backends: &[Shared<BackendView>], made: &Made) -> Report {
         let unix_ms = |tick| self.clock.map_or(0, |clock| clock.unix_ms(tick));
         let facts: Vec<BackendFacts<'_>> = backends
             .iter()
@@ -166,7 +168,14 @@ fn problems(state: &State) -> Vec<Problem> {
 
 fn view(slot: &Slot, now: Tick) -> BackendView {
     let observed = slot.observed();
+    let target = slot.endpoint().map(|endpoint| Target {
+        id: slot.id().clone(),
+        generation: slot.generation,
+        endpoint: Arc::clone(endpoint),
+        dialect: observed.dialect,
+    });
     BackendView {
+        target: target.map(Shared::from),
         id: slot.id().clone(),
         generation: slot.generation,
         endpoint: slot.endpoint().cloned(),

@@ -4,6 +4,7 @@
 //! shared keys is alone: its ids open nowhere else, so there is nobody to speak to.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -75,7 +76,7 @@ impl Us {
 pub(super) struct Replica {
     pub(super) relay: Arc<Relay>,
     pub(super) roster: watch::Sender<Arc<Roster>>,
-    leaving: CancellationToken,
+    leaving: Arc<AtomicBool>,
     stop: CancellationToken,
     port: Option<JoinHandle<()>>,
 }
@@ -90,7 +91,7 @@ impl Replica {
         lanes: &Lanes,
     ) -> Self {
         let (roster, reader) = watch::channel(Arc::default());
-        let (leaving, stop) = (CancellationToken::new(), CancellationToken::new());
+        let (leaving, stop) = (Arc::<AtomicBool>::default(), CancellationToken::new());
         let identity = us
             .keys
             .as_deref()
@@ -107,7 +108,7 @@ impl Replica {
             tokio::spawn(telling.herald.run(peers, telling.cues, stop.clone()));
             herald
         });
-        let relay = Arc::new(Relay::new(Arc::clone(gateway), peers, leaving.clone()));
+        let relay = Arc::new(Relay::new(Arc::clone(gateway), peers, Arc::clone(&leaving)));
         let parts = listener.zip(identity).zip(herald);
         let port = parts.map(|((listener, identity), herald)| {
             let (gateway, relay) = (Arc::clone(gateway), Arc::clone(&relay));
@@ -163,7 +164,7 @@ impl Replica {
 
     /// Takes no more sessions over.
     pub(super) fn leave(&self) {
-        self.leaving.cancel();
+        self.leaving.store(true, Ordering::Release);
     }
 
     /// Takes leave of the other replicas, answers what they have begun to ask, and closes the peer

@@ -7,7 +7,7 @@
 //! that may have been served is answered with one error and never sent again.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -15,7 +15,6 @@ use hyper::Response;
 use hyper::header::HeaderName;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
 
 use vmcp_core::limits;
 use vmcp_core::session::{Owner, successor};
@@ -86,18 +85,14 @@ pub struct Relay {
     peers: Option<Arc<Peers>>,
     found: Mutex<HashMap<Box<str>, Box<str>>>,
     /// Set when this replica stops: it takes no session over any more.
-    leaving: CancellationToken,
+    leaving: Arc<AtomicBool>,
     /// What other replicas have passed on and is being answered.
     pub(super) passed_on: Serving,
 }
 
 impl Relay {
     #[must_use]
-    pub fn new(
-        gateway: Arc<Gateway>,
-        peers: Option<Arc<Peers>>,
-        leaving: CancellationToken,
-    ) -> Self {
+    pub fn new(gateway: Arc<Gateway>, peers: Option<Arc<Peers>>, leaving: Arc<AtomicBool>) -> Self {
         Self {
             gateway,
             peers,
@@ -164,7 +159,7 @@ impl Relay {
 
     /// This replica stops.
     pub(super) fn is_leaving(&self) -> bool {
-        self.leaving.is_cancelled()
+        self.leaving.load(Ordering::Acquire)
     }
 
     /// Tells the other replicas to send nothing here any more, before the peer port closes.

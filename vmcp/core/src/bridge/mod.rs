@@ -18,6 +18,6 @@ pub use capability::{Input, InputCapabilities};
 pub use digest::request_digest;
 pub use error::{BridgeReason, bridge_error, missing_capability, refusal};
 pub use input::{InputError, InputRequest, InputRequired, may_ask, write_input_required};
-pub use retry::{response_to, retry_params, retry_state, without_retry};
+pub use retry::{may_have_state, response_to, retry_params, retry_state, without_retry};
 pub use state::{StateClaims, StateError, Terms};
 pub use url::{all_accepted, url_elicitations, url_required, with_elicitation_id};

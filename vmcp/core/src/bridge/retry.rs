@@ -1,9 +1,20 @@
 //! The members of `params` that make a request a retry.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::jsonrpc::{quote, raw};
 use crate::mcp::{INPUT_RESPONSES as RESPONSES, REQUEST_STATE as STATE};
+
+/// May there be a `requestState` in this message? Few have the word, and looking for it is far quicker
+/// than reading.
+#[must_use]
+pub fn may_have_state(body: &[u8]) -> bool {
+    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"requestState\""));
+    WORD.find(body).is_some()
+}
 
 /// `requestState`, decoded. `None` where there is none, or it is no string.
 #[must_use]

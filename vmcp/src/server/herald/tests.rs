@@ -131,6 +131,7 @@ fn showing(list: &str, revision: u64) -> Arc<Snapshot> {
         id: BackendId::new("a", "uid-a"),
         generation: Generation(1),
         endpoint: None,
+        target: None,
         policy: Policy::default(),
         observed: Machine::new(Generation(1), Tick(0)).observed().clone(),
         dialect: None,
@@ -147,7 +148,7 @@ fn showing(list: &str, revision: u64) -> Arc<Snapshot> {
     let lists = (*snapshot.lists).clone();
     snapshot.lists = Arc::new(Lists { hashes, ..lists });
     snapshot.by_name = Arc::new([(view.id.name.clone(), 0)].into());
-    snapshot.backends = [Arc::new(view)].into();
+    snapshot.backends = [view.into()].into();
     snapshot.first_round_done = true;
     snapshot.revision = revision;
     Arc::new(snapshot)
