@@ -47,7 +47,7 @@ impl<T> Default for PerLane<T> {
 }
 
 /// Something whose owners are counted on each lane by themselves.
-pub struct Shared<T> {
+pub struct Spread<T> {
     of: Arc<T>,
     near: PerLane<Near<T>>,
 }
@@ -56,7 +56,7 @@ pub struct Shared<T> {
 /// and slower.
 pub struct Near<T>(Arc<Apart<Arc<T>>>);
 
-impl<T> Shared<T> {
+impl<T> Spread<T> {
     #[must_use]
     pub fn near(&self) -> Near<T> {
         let near = self
@@ -65,20 +65,20 @@ impl<T> Shared<T> {
         near.clone()
     }
 
-    /// For whoever is on no lane.
+    /// For whoever keeps it longer than a call.
     #[must_use]
     pub fn whole(&self) -> Arc<T> {
         Arc::clone(&self.of)
     }
 }
 
-impl<T> Clone for Shared<T> {
+impl<T> Clone for Spread<T> {
     fn clone(&self) -> Self {
         Arc::clone(&self.of).into()
     }
 }
 
-impl<T> From<Arc<T>> for Shared<T> {
+impl<T> From<Arc<T>> for Spread<T> {
     fn from(of: Arc<T>) -> Self {
         Self {
             of,
@@ -87,13 +87,13 @@ impl<T> From<Arc<T>> for Shared<T> {
     }
 }
 
-impl<T> From<T> for Shared<T> {
+impl<T> From<T> for Spread<T> {
     fn from(of: T) -> Self {
         Arc::new(of).into()
     }
 }
 
-impl<T> Deref for Shared<T> {
+impl<T> Deref for Spread<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -101,7 +101,7 @@ impl<T> Deref for Shared<T> {
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Shared<T> {
+impl<T: fmt::Debug> fmt::Debug for Spread<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.of.fmt(f)
     }
@@ -136,14 +136,16 @@ impl<T: fmt::Debug> fmt::Debug for Near<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::lanes::Lanes;
 
     /// Runs on each lane, and here.
-    async fn everywhere<T: Send + 'static>(run: impl Fn() -> T + Clone + Send + 'static) -> Vec<T> {
+    pub(crate) async fn everywhere<T: Send + 'static>(
+        run: impl Fn() -> T + Clone + Send + 'static,
+    ) -> Vec<T> {
         let lanes = Lanes::start().unwrap();
         let mut seats = Vec::new();
         let mut all = vec![run()];
@@ -172,7 +174,7 @@ mod tests {
     /// An owner keeps it alive, wherever it is dropped; none is left over.
     #[tokio::test]
     async fn owners_are_counted_by_lane_and_keep_it_alive() {
-        let shared = Arc::new(Shared::from(7));
+        let shared = Arc::new(Spread::from(7));
         let (whole, of) = (Arc::downgrade(&shared.whole()), Arc::clone(&shared));
         let owners = everywhere(move || (of.near(), of.near())).await;
 

@@ -1,7 +1,8 @@
 //! Boxes whose content is made where it stays.
 //!
-//! `Box::new` and `Box::pin` make their value on the stack and move all of it, room that nothing
+//! `Box::new` and `Box::pin` may make their value on the stack and move all of it, room that nothing
 //! uses yet included: of the future of a call that is most, and each line of it is fetched for that.
+//! The compiler promises nothing here either; that it does it was seen in what it makes.
 
 use std::pin::Pin;
 

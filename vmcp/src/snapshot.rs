@@ -24,7 +24,7 @@ use vmcp_crds::discover::Problem;
 use crate::gateway::message::EndpointPath;
 use crate::gateway::port::Target;
 use crate::metrics::BackendMeter;
-use crate::near::Shared;
+use crate::near::Spread;
 use crate::pods::Pods;
 
 /// How a backend wants to be spoken to, from its spec.
@@ -103,7 +103,7 @@ pub struct BackendView {
     /// `None` where the spec names no usable address (`observed` says why).
     pub endpoint: Option<Arc<Endpoint>>,
     /// The same, for calls.
-    pub target: Option<Shared<Target>>,
+    pub target: Option<Spread<Target>>,
     pub policy: Policy,
     pub observed: Observed,
     /// Last good one, also while the backend is away (R4.5).
@@ -211,7 +211,7 @@ pub struct Snapshot {
     /// `metadata.generation` of the VirtualMCPServer that this was made from.
     pub observed_generation: i64,
     /// In the order of the spec: refs, then name.
-    pub backends: Arc<[Shared<BackendView>]>,
+    pub backends: Arc<[Spread<BackendView>]>,
     pub by_name: Arc<HashMap<BackendName, usize>>,
     /// Of all backends together.
     pub lists: Arc<Lists>,
@@ -238,7 +238,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     #[must_use]
-    pub fn backend(&self, name: &BackendName) -> Option<&Shared<BackendView>> {
+    pub fn backend(&self, name: &BackendName) -> Option<&Spread<BackendView>> {
         self.by_name.get(name).and_then(|&at| self.backends.get(at))
     }
 

@@ -110,7 +110,7 @@ pub const HANDED_SESSIONS: usize = 64;
 /// Threads that serve clients: one for each core, and of a machine with more the rest is left to
 /// others.
 pub const LANES: usize = 64;
-/// Calls under way at one backend, and connections that wait for the next.
+/// Calls under way at one backend, and idle connections to it.
 pub const IN_FLIGHT: usize = 100;
 /// Of those, at most this many for one principal.
 pub const IN_FLIGHT_PRINCIPAL: usize = IN_FLIGHT / 2;

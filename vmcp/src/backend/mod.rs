@@ -33,7 +33,7 @@ pub mod message;
 pub mod opened;
 pub mod opening;
 pub mod outgoing;
-pub mod params;
+mod params;
 mod passage;
 mod pause;
 pub mod pool;

@@ -50,6 +50,7 @@ pub(super) fn modern<'a>(
     let params = request.params.as_deref();
     if request.known_meta == KnownMeta::Says(version) {
         debug_assert_eq!(params, Some(&*told(request, version, &None)));
+        debug_assert!(params.and_then(progress::wanted).is_none());
         return (None, params.map(Cow::Borrowed));
     }
     let wanted = params.and_then(progress::wanted);

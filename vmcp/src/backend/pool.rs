@@ -115,7 +115,10 @@ impl Pool {
         if keep.is_zero() {
             return;
         }
-        if self.open.load(Ordering::Relaxed) <= IN_FLIGHT as u64 {
+        // All are counted only where there are more than that: those of calls that wait for their
+        // client are not idle.
+        let few = self.open.load(Ordering::Relaxed) <= IN_FLIGHT as u64;
+        if few || self.len() < IN_FLIGHT {
             self.idle_here().push(Idle {
                 link,
                 since: Instant::now(),

@@ -152,12 +152,21 @@ impl Slot {
 
     /// Resolves when nothing is under way any more. To be called once no new call can find the slot.
     async fn rests(&self) {
-        self.under_way.close();
-        self.under_way.wait().await;
-        for calls in self.calls.iter() {
-            calls.under_way.close();
-            calls.under_way.wait().await;
+        loop {
+            for tracker in self.trackers() {
+                tracker.close();
+                tracker.wait().await;
+            }
+            // A call that had found the slot already may have begun meanwhile.
+            if self.trackers().all(TaskTracker::is_empty) {
+                return;
+            }
         }
+    }
+
+    fn trackers(&self) -> impl Iterator<Item = &TaskTracker> {
+        let calls = self.calls.iter().map(|calls| &calls.under_way);
+        std::iter::once(&self.under_way).chain(calls)
     }
 
     /// What a call taught, if health does not know it yet. A full queue loses it: it never delays a
@@ -346,3 +355,6 @@ async fn sweep(slot: Weak<Slot>) {
 fn guard<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

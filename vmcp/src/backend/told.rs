@@ -57,7 +57,14 @@ impl Told {
         }
         let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX / KINDS);
         let said = micros.saturating_mul(KINDS).saturating_add(word);
-        self.last.store(said, Ordering::Release);
+        if word == NOTHING {
+            self.last.store(said, Ordering::Release);
+        } else {
+            // A failure that was noted meanwhile stays the last word: what follows it is told.
+            let _ = self
+                .last
+                .compare_exchange(last, said, Ordering::AcqRel, Ordering::Relaxed);
+        }
         true
     }
 }

@@ -33,7 +33,7 @@ use crate::gateway::port::{
     BackendPort, HandedSession, HandedUpstream, Observation, SessionScope, Target, UpstreamError,
     UpstreamEvents, UpstreamListen, UpstreamRequest, UpstreamStream,
 };
-use crate::near::{Near, Shared};
+use crate::near::{Near, Spread};
 use crate::placed::{boxed, pinned};
 use crate::snapshot::{Endpoint, ProtocolChoice, SessionLoss, Transport};
 use crate::table::Table;
@@ -69,7 +69,7 @@ struct Inner {
 
 /// The runtimes that there are, by backend.
 #[derive(Clone, Debug, Default)]
-struct Slots(Table<BackendId, Vec<Arc<Shared<Slot>>>>);
+struct Slots(Table<BackendId, Vec<Arc<Spread<Slot>>>>);
 
 /// Generations that are over.
 #[derive(Debug, Default)]
@@ -306,7 +306,7 @@ impl Inner {
             return None;
         }
         let slot = Slot::start(target, self.observations.clone(), self.announcer.clone());
-        let slot = Arc::new(Shared::from(slot));
+        let slot = Arc::new(Spread::from(slot));
         self.write(|slots| {
             let generations = slots.0.entry(target.id.clone()).or_default();
             generations.push(Arc::clone(&slot));
@@ -361,7 +361,7 @@ impl Slots {
         self.0.values().flatten().map(|slot| slot.whole())
     }
 
-    fn of(&self, id: &BackendId, generation: Generation) -> Option<&Arc<Shared<Slot>>> {
+    fn of(&self, id: &BackendId, generation: Generation) -> Option<&Arc<Spread<Slot>>> {
         let mut generations = self.0.get(id)?.iter();
         generations.find(|slot| slot.generation == generation)
     }

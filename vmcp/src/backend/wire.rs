@@ -4,8 +4,9 @@
 //! the ids of our requests. Judges nothing: what an error means for a backend's health stands in
 //! `verdict`, what it means for a caller in `call`. Follows no redirect.
 
-use std::sync::LazyLock;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,6 @@ use super::connect::ConnectError;
 use super::link::{Link, LinkError, Outgoing};
 use super::message;
 use super::reply::{self, Reply};
-use crate::lanes;
 use crate::near::PerLane;
 
 /// Why there is no answer.
@@ -133,17 +133,26 @@ impl From<http::Error> for WireError {
 /// Some servers read ids as signed numbers of 32 bits.
 const IDS: u64 = i32::MAX as u64;
 
+/// A lane takes so many at a time.
+const BLOCK: u64 = 4096;
+
 /// An id that no other request of this process has. A string would do as well; some servers only
 /// echo numbers. Begins somewhere: a session that another replica hands over has used the ids of
 /// that one already.
 #[must_use]
 pub fn next_id() -> RequestId {
     static BEGIN: LazyLock<u64> = LazyLock::new(somewhere);
-    static NEXT: LazyLock<PerLane<AtomicU64>> = LazyLock::new(PerLane::default);
-    // Each lane has every so-manieth.
-    let (lanes, here) = (lanes::places() as u64, lanes::here() as u64);
-    let n = NEXT.here().fetch_add(1, Ordering::Relaxed);
-    let id = nth_id(*BEGIN, n.wrapping_mul(lanes).wrapping_add(here));
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    static HERE: LazyLock<PerLane<Mutex<Range<u64>>>> = LazyLock::new(PerLane::default);
+    let n = {
+        let mut block = HERE.here().lock().unwrap_or_else(PoisonError::into_inner);
+        block.next().unwrap_or_else(|| {
+            let first = NEXT.fetch_add(BLOCK, Ordering::Relaxed);
+            *block = first + 1..first + BLOCK;
+            first
+        })
+    };
+    let id = nth_id(*BEGIN, n);
     RequestId::Number(id.to_string().into())
 }
 
@@ -215,7 +224,21 @@ pub fn within<F: Future>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+    use crate::near::tests::everywhere;
+
+    /// Lanes take their ids in blocks; those meet nowhere.
+    #[tokio::test]
+    async fn no_id_is_given_on_two_lanes() {
+        let some = || (0..BLOCK + 1).map(|_| next_id().to_string());
+        let all = everywhere(move || some().collect::<Vec<_>>()).await;
+
+        let all: Vec<_> = all.into_iter().flatten().collect();
+        let different: HashSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
+    }
 
     /// Never zero, never beyond 32 bits, and none twice within the life of a session.
     #[test]

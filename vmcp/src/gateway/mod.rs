@@ -54,7 +54,7 @@ use tokio_util::sync::CancellationToken;
 use vmcp_core::jsonrpc::{self, Message, ParseError, RequestId, Response};
 use vmcp_core::session::Owner;
 
-use crate::near::Shared;
+use crate::near::Spread;
 use crate::snapshot::SnapshotReader;
 
 use cue::Cues;
@@ -94,7 +94,7 @@ pub struct Gateway {
     meter: Arc<dyn RequestMeter>,
     parking: Arc<Parking>,
     /// The same three, for calls.
-    doors: Shared<Doors>,
+    doors: Spread<Doors>,
     /// Cancelled when the process stops: ends the streams that would otherwise never end.
     stopping: CancellationToken,
 }

@@ -225,3 +225,52 @@ fn missing(key: &str) -> RpcError {
         format!("params._meta[{key:?}] is missing"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::{Accepts, EndpointPath};
+    use super::*;
+
+    fn known(params: &str) -> KnownMeta {
+        let facts = Facts {
+            session: None,
+            protocol_version: None,
+            method: None,
+            name: None,
+            accepts: Accepts::JsonOrEvents,
+            last_event_id: None,
+            param_headers: Vec::new(),
+            path: EndpointPath::All,
+        };
+        let params = Params::read(method::TOOLS_CALL, params);
+        let envelope = params.meta().and_then(ModernMeta::of).unwrap();
+        known_meta(&params, &envelope, &modern_caller(&facts, &envelope))
+    }
+
+    /// T22: `_meta` goes on unread only where a modern backend is to be told nothing else.
+    #[test]
+    fn what_would_be_told_otherwise_is_read() {
+        let with = |capabilities: &str, more: &str| {
+            format!(
+                r#"{{"name":"t","_meta":{{"{}":"2026-07-28","{}":{capabilities}{more}}}}}"#,
+                meta::PROTOCOL_VERSION,
+                meta::CLIENT_CAPABILITIES
+            )
+        };
+        let info = format!(r#","{}":{{"name":"c"}}"#, meta::CLIENT_INFO);
+        let as_it_came = KnownMeta::Says(ProtocolVersion::V2026_07_28);
+
+        assert_eq!(known(&with("{}", &info)), as_it_came);
+        assert_eq!(known(&with("{}", &format!(r#"{info},"x":1"#))), as_it_came);
+        let unread = [
+            with("{}", ""),
+            with("{}", &format!(r#"{info},"progressToken":1"#)),
+            with("{}", &format!(r#"{info}{info}"#)),
+            with(r#"{"extensions":{"x/y":{}}}"#, &info),
+            with("{}", &info).replace(r#""name":"t""#, r#""name":"t","name":"u""#),
+        ];
+        for params in unread {
+            assert_eq!(known(&params), KnownMeta::Unread, "{params}");
+        }
+    }
+}

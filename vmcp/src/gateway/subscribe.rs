@@ -35,7 +35,7 @@ use super::standing::Wished;
 use super::tasks::check_declared;
 use super::watch::{Changes, Interest, Served};
 use super::wish::{Ear, Level, State, Wish};
-use crate::near::Shared;
+use crate::near::Spread;
 use crate::snapshot::Snapshot;
 
 /// What one backend is asked to tell.
@@ -175,7 +175,7 @@ impl Gateway {
         let ear = ear(caller);
         let opening = by_backend(&snapshot, caller, resources).into_iter();
         let opening = opening.map(|(backend, resources)| {
-            let view = snapshot.backend(&backend).map(Shared::near);
+            let view = snapshot.backend(&backend).map(Spread::near);
             let ear = ear.clone();
             async move {
                 let view = view?;

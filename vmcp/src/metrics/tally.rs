@@ -111,6 +111,8 @@ impl Times {
 #[derive(Debug, Default)]
 pub struct Kinds([OnceLock<Times>; RequestKind::ALL.len()]);
 
+const _: () = assert!(RequestKind::Other as usize + 1 == RequestKind::ALL.len());
+
 impl Kinds {
     pub fn observe(&self, kind: RequestKind, took: Duration) {
         self.0[kind as usize]

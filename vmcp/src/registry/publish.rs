@@ -19,7 +19,7 @@ use super::state::State;
 use super::step::Dirty;
 use crate::clock::Clock;
 use crate::gateway::port::Target;
-use crate::near::Shared;
+use crate::near::Spread;
 use crate::snapshot::{BackendView, Snapshot};
 
 /// Makes snapshots and keeps the parts that can be used again.
@@ -49,7 +49,7 @@ impl Publication {
         self.made = Some(made.clone());
         self.revision += 1;
         let views = state.slots.iter().map(|slot| view(slot, now));
-        let backends: Arc<[_]> = views.map(Shared::from).collect();
+        let backends: Arc<[_]> = views.map(Spread::from).collect();
         let report = self.report(state, &backends, &made);
         let desired = state.desired.as_deref();
         let by_name = backends
@@ -87,7 +87,7 @@ impl Publication {
         }
     }
 
-    fn report(&self, state: &State, backends: &[Shared<BackendView>], made: &Made) -> Report {
+    fn report(&self, state: &State, backends: &[Spread<BackendView>], made: &Made) -> Report {
         let unix_ms = |tick| self.clock.map_or(0, |clock| clock.unix_ms(tick));
         let facts: Vec<BackendFacts<'_>> = backends
             .iter()
@@ -175,7 +175,7 @@ fn view(slot: &Slot, now: Tick) -> BackendView {
         dialect: observed.dialect,
     });
     BackendView {
-        target: target.map(Shared::from),
+        target: target.map(Spread::from),
         id: slot.id().clone(),
         generation: slot.generation,
         endpoint: slot.endpoint().cloned(),
