@@ -36,10 +36,10 @@ async fn a_slot_rests_when_the_calls_of_all_lanes_have_ended() {
     let mut calls = everywhere(move || began.begin().0).await;
     let mut closing = tokio::spawn(Arc::clone(&slot).close(Running::Finish));
 
-    while let Some(call) = calls.pop() {
+    while !calls.is_empty() {
         let early = timeout(Duration::from_millis(20), &mut closing).await;
-        assert!(early.is_err(), "{} calls are under way", calls.len() + 1);
-        drop(call);
+        assert!(early.is_err(), "{} calls are under way", calls.len());
+        drop(calls.remove(0));
     }
 
     timeout(Duration::from_secs(5), closing)
