@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
+
 use crate::subject::Subject;
 use crate::wire::Era;
 
@@ -83,6 +85,22 @@ impl Figures {
     pub fn note(&mut self, text: String) {
         if !self.notes.contains(&text) {
             self.notes.push(text);
+        }
+    }
+
+    /// A rival that breaks off is told of, and the others go on without it.
+    ///
+    /// # Errors
+    /// What any other subject broke off with.
+    pub fn bear(&mut self, subject: Subject, stage: Result<()>) -> Result<()> {
+        match stage {
+            Err(error) if subject.is_rival() => {
+                let why = format!("{error:#}").replace('\n', " ");
+                let why: String = why.chars().take(200).collect();
+                self.note(format!("{} broke off: {why}", subject.name()));
+                Ok(())
+            }
+            stage => stage,
         }
     }
 

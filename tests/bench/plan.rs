@@ -114,17 +114,21 @@ impl<'a> Run<'a> {
             for subject in subjects {
                 eprintln!("round {}: {}, modern", round + 1, subject.name());
                 let cells = [Cell::ModernModern, Cell::LegacyModern];
-                self.many(*subject, round, &mut modern, &cells).await?;
+                let done = self.many(*subject, round, &mut modern, &cells).await;
+                self.figures.bear(*subject, done)?;
             }
             for subject in subjects {
                 eprintln!("round {}: {}, stateful", round + 1, subject.name());
                 let cells = [Cell::LegacyStateful];
-                self.many(*subject, round, &mut stateful, &cells).await?;
+                let done = self.many(*subject, round, &mut stateful, &cells).await;
+                self.figures.bear(*subject, done)?;
             }
             for subject in subjects {
                 eprintln!("round {}: {}, few and sessions", round + 1, subject.name());
-                self.few(*subject, round, &few).await?;
-                self.sessions(*subject, round, &stateful).await?;
+                let done = self.few(*subject, round, &few).await;
+                self.figures.bear(*subject, done)?;
+                let done = self.sessions(*subject, round, &stateful).await;
+                self.figures.bear(*subject, done)?;
             }
         }
         Ok(())
