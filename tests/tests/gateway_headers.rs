@@ -89,6 +89,16 @@ async fn answers_have_the_form_that_is_accepted() -> Result<()> {
 
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
         "params": { "name": "no_such", "arguments": {} } });
+    let headers = [
+        ("mcp-session-id", client.session.as_str()),
+        ("accept", "text/html, application/xml"),
+    ];
+    let refused = post(&local, &headers, &call).await?;
+    ensure!(refused.status == 406, "{refused:?}");
+    ensure!(
+        refused.json()?["error"]["code"] == json!(-32600),
+        "{refused:?}"
+    );
     for (accept, form) in [
         ("text/event-stream", "text/event-stream"),
         ("application/json", "application/json"),
