@@ -60,23 +60,39 @@ pub(super) fn modern<'a>(
 }
 
 fn told(request: &UpstreamRequest, version: ProtocolVersion, token: &Token) -> String {
-    let version = jsonrpc::quote(version.as_str());
-    let mut members = vec![
-        (meta::PROTOCOL_VERSION, &*version),
-        (
-            meta::CLIENT_CAPABILITIES,
-            request.client_capabilities.as_deref().unwrap_or("{}"),
-        ),
-        (
-            meta::CLIENT_INFO,
-            request.client_info.as_deref().unwrap_or(OWN_INFO),
-        ),
-    ];
-    if let Some(level) = &request.log_level {
-        members.push((meta::LOG_LEVEL, level));
+    let client = Client {
+        capabilities: request.client_capabilities.as_deref(),
+        info: request.client_info.as_deref(),
+        log_level: request.log_level.as_deref(),
+    };
+    let ours = token.as_ref().map(|(ours, _)| &**ours);
+    client.in_params(request.params.as_deref(), version, ours)
+}
+
+/// What a modern backend is told of the client, raw.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Client<'a> {
+    pub(super) capabilities: Option<&'a str>,
+    pub(super) info: Option<&'a str>,
+    pub(super) log_level: Option<&'a str>,
+}
+
+impl Client<'_> {
+    /// The params with all of it.
+    pub(super) fn in_params(
+        self,
+        params: Option<&str>,
+        version: ProtocolVersion,
+        progress_token: Option<&str>,
+    ) -> String {
+        let version = jsonrpc::quote(version.as_str());
+        let mut members = vec![
+            (meta::PROTOCOL_VERSION, &*version),
+            (meta::CLIENT_CAPABILITIES, self.capabilities.unwrap_or("{}")),
+            (meta::CLIENT_INFO, self.info.unwrap_or(OWN_INFO)),
+        ];
+        members.extend(self.log_level.map(|level| (meta::LOG_LEVEL, level)));
+        members.extend(progress_token.map(|token| (meta::PROGRESS_TOKEN, token)));
+        meta::with_meta(params, &members)
     }
-    if let Some((ours, _)) = token {
-        members.push((meta::PROGRESS_TOKEN, ours));
-    }
-    meta::with_meta(request.params.as_deref(), &members)
 }

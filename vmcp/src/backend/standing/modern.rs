@@ -8,13 +8,13 @@ use tokio::time::Instant;
 
 use vmcp_core::jsonrpc;
 use vmcp_core::mcp::subscription::SubscriptionFilter;
-use vmcp_core::mcp::{ProtocolVersion, meta, method};
+use vmcp_core::mcp::{ProtocolVersion, method};
 
 use super::{Source, Stood, Taken, wire};
 use crate::backend::link::Link;
 use crate::backend::message::Inbound;
-use crate::backend::opening::{CLIENT_NAME, CLIENT_VERSION};
 use crate::backend::outgoing::{self, Voice};
+use crate::backend::params::Client;
 use crate::backend::reply::Reply;
 use crate::backend::slot::Slot;
 use crate::backend::wire::{WireError, exchange, next_id};
@@ -87,26 +87,12 @@ fn params_of(wanted: &UpstreamListen, version: ProtocolVersion) -> String {
         r#"{{"notifications":{{"resourceSubscriptions":[{}]}}}}"#,
         uris.join(",")
     );
-    let own = format!(r#"{{"name":"{CLIENT_NAME}","version":"{CLIENT_VERSION}"}}"#);
-    let version = jsonrpc::quote(version.as_str());
-    let mut members = vec![
-        (meta::PROTOCOL_VERSION, &*version),
-        (
-            meta::CLIENT_CAPABILITIES,
-            wanted.client_capabilities.as_deref().unwrap_or("{}"),
-        ),
-        (
-            meta::CLIENT_INFO,
-            wanted.client_info.as_deref().unwrap_or(&own),
-        ),
-    ];
-    members.extend(
-        wanted
-            .log_level
-            .as_deref()
-            .map(|level| (meta::LOG_LEVEL, level)),
-    );
-    meta::with_meta(Some(&params), &members)
+    let client = Client {
+        capabilities: wanted.client_capabilities.as_deref(),
+        info: wanted.client_info.as_deref(),
+        log_level: wanted.log_level.as_deref(),
+    };
+    client.in_params(Some(&params), version, None)
 }
 
 /// What of the wanted the backend took. `None`: that is no acknowledgement, or it took nothing.
