@@ -15,7 +15,7 @@ use vmcp::backend::Upstream;
 use vmcp::backend::announce::Announcer;
 use vmcp::backend::probe::{self, CheckReport, ProbeMemory, ProbeTarget, Want};
 use vmcp::gateway::port::{
-    BackendPort, KnownMeta, Observation, Repeat, SessionScope, Target, UpstreamError,
+    BackendPort, KnownMeta, Observation, Origin, Repeat, SessionScope, Target, UpstreamError,
     UpstreamEvent, UpstreamEvents, UpstreamRequest,
 };
 use vmcp::near::Near;
@@ -231,6 +231,7 @@ impl Caller {
         UpstreamRequest {
             target: Near::of(self.target.clone()),
             scope: ask.scope.clone(),
+            origin: Origin::Client,
             method: "tools/call".into(),
             params: Some(params.into()),
             known_meta: KnownMeta::Unread,

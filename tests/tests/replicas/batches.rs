@@ -80,6 +80,11 @@ async fn a_batch_that_breaks_off_ends_with_what_is_missing() -> Result<()> {
     while let Some(event) = stream.next().await? {
         if !event.data.is_empty() {
             let message = event.json()?;
+            // The batch's stream begins when each of its calls has said something: the long one's
+            // first word may be on it.
+            if message["method"] == "notifications/message" {
+                continue;
+            }
             ensure!(
                 message["error"]["data"]["reason"] == "ReplicaLost",
                 "{message}"

@@ -2,6 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use tokio::time::timeout;
+use vmcp_core::limits::PEER_ASK;
 use vmcp_tests::backend::{Backend, Behaviour, Script, Shelf, Tool};
 use vmcp_tests::eventually::eventually;
 use vmcp_tests::http::{self, LegacyClient, Listener};
@@ -26,6 +28,39 @@ fn offering(script: Script, scheme: &str) -> Script {
 fn subscribed(backend: &Backend) -> Vec<String> {
     let requests = backend.requests("resources/subscribe");
     requests.into_iter().filter_map(|one| one.session).collect()
+}
+
+/// The upstream session in which it is subscribed now, once it is another than this.
+async fn subscribed_anew(backend: &Backend, before: &str) -> Result<String> {
+    eventually("it is subscribed anew", SOON, || async {
+        let newest = subscribed(backend).pop().context("not subscribed")?;
+        ensure!(newest != before, "in a session that is lost");
+        Ok(newest)
+    })
+    .await
+}
+
+/// The members of this name in what was asked of the backend in this session, in order.
+fn asked(backend: &Backend, session: &str, method: &str, member: &str) -> Vec<String> {
+    let requests = backend.requests(method).into_iter();
+    let own = requests.filter(|one| one.session.as_deref() == Some(session));
+    let params = own.filter_map(|one| serde_json::from_slice::<Value>(&one.body).ok());
+    let members = params.filter_map(|body| Some(body["params"][member].as_str()?.to_owned()));
+    members.collect()
+}
+
+fn levels(backend: &Backend, session: &str) -> Vec<String> {
+    asked(backend, session, "logging/setLevel", "level")
+}
+
+fn resources(backend: &Backend, session: &str) -> Vec<String> {
+    asked(backend, session, "resources/subscribe", "uri")
+}
+
+async fn set_level(client: &LegacyClient, level: &str) -> Result<()> {
+    let done = client.result("logging/setLevel", json!({ "level": level }));
+    ensure!(done.await? == json!({}));
+    Ok(())
 }
 
 /// Issue 4, Show: subscriptions, in both eras. One replica is asked, another listened at.
@@ -121,6 +156,120 @@ async fn a_subscription_outlives_the_replica_that_kept_it() -> Result<()> {
         })
         .await?;
     }
+    Ok(())
+}
+
+/// Decision 8: what a session has said since it began outlives the replica that it said it to.
+#[tokio::test]
+async fn a_killed_replica_costs_no_log_level_and_no_subscription() -> Result<()> {
+    let (old, new) = (
+        Backend::start(offering(Script::legacy().with_logging(), "old")).await?,
+        Backend::start(offering(Script::modern(), "new")).await?,
+    );
+    let backends = [("old", old.url()), ("new", new.url())];
+    let mut replicas = Replicas::start(&backends, json!({}), &["x", "y"]).await?;
+    let (x, y) = (replicas.replica("x")?.listen, replicas.replica("y")?.listen);
+    let client = LegacyClient::open(x).await?;
+    for uri in ["old://one", "new://one"] {
+        let done = client.result("resources/subscribe", json!({ "uri": uri }));
+        ensure!(done.await? == json!({}));
+    }
+    set_level(&client, "notice").await?;
+    let session = subscribed(&old).pop().context("not subscribed")?;
+
+    replicas.kill("x")?;
+
+    let stream = http::listen(y, &client.session).await?;
+    let session = subscribed_anew(&old, &session).await?;
+    ensure!(levels(&old, &session) == ["notice"]);
+    for (uri, backend) in [("old://one", &old), ("new://one", &new)] {
+        // Again and again, because the stream upstream may be opened at this moment.
+        eventually(&format!("hearing of {uri}"), SOON, || {
+            backend.say(&session, &updated(uri));
+            backend.say_to_listeners(&updated(uri));
+            let seen = stream.seen();
+            async move {
+                ensure!(seen.contains(&format!(r#""uri":"{uri}""#)), "{seen}");
+                Ok(())
+            }
+        })
+        .await?;
+    }
+    // The client is told, although the gateway has spoken in the new session before it.
+    let there = at(y, &client);
+    let read = there.result("resources/read", json!({ "uri": "old://one" }));
+    let marked = read.await?["_meta"]["vmcp.dev/sessionRestarted"].clone();
+    ensure!(marked == json!(true), "{marked}");
+    Ok(())
+}
+
+/// What a client has taken back does not come to life again, and what it said last is what counts:
+/// said to whichever replica, also by a successor that was killed in its turn.
+#[tokio::test]
+async fn successors_go_on_with_what_was_said_last() -> Result<()> {
+    let old = Backend::start(offering(Script::legacy().with_logging(), "old")).await?;
+    let backends = [("old", old.url())];
+    let mut replicas = Replicas::start(&backends, json!({}), &["x", "y"]).await?;
+    let (x, y) = (replicas.replica("x")?.listen, replicas.replica("y")?.listen);
+    let client = LegacyClient::open(x).await?;
+    for uri in ["old://one", "old://two"] {
+        let done = client.result("resources/subscribe", json!({ "uri": uri }));
+        ensure!(done.await? == json!({}));
+    }
+    set_level(&client, "notice").await?;
+    let gone = json!({ "uri": "old://one" });
+    ensure!(at(y, &client).result("resources/unsubscribe", gone).await? == json!({}));
+    set_level(&at(y, &client), "error").await?;
+    let session = subscribed(&old).pop().context("not subscribed")?;
+
+    replicas.kill("x")?;
+    let there = at(y, &client);
+    there.result("tools/list", json!({})).await?;
+    let session = subscribed_anew(&old, &session).await?;
+    ensure!(levels(&old, &session) == ["error"]);
+    ensure!(resources(&old, &session) == ["old://two"]);
+
+    // A replica that comes afterwards is told by the successor.
+    replicas.forget("x");
+    replicas.add("z").await?;
+    replicas.settled().await?;
+    set_level(&there, "debug").await?;
+    let (z, admin) = (replicas.replica("z")?.listen, replicas.replica("z")?.admin);
+    eventually("z can restore it", SOON, || async {
+        let metrics = http::get(admin, "/metrics").await?.text();
+        ensure!(metrics.contains("\nvmcp_sessions_elsewhere 1\n"), "not yet");
+        Ok(())
+    })
+    .await?;
+    replicas.kill("y")?;
+    at(z, &client).result("tools/list", json!({})).await?;
+    let session = subscribed_anew(&old, &session).await?;
+    ensure!(levels(&old, &session) == ["debug"]);
+    ensure!(resources(&old, &session) == ["old://two"]);
+    Ok(())
+}
+
+/// A replica that does not answer holds up the first request that changes something, for a bounded
+/// time, and none after it.
+#[tokio::test]
+async fn a_hung_replica_holds_up_one_request_at_most() -> Result<()> {
+    let old = Backend::start(offering(Script::legacy(), "old")).await?;
+    let backends = [("old", old.url())];
+    let replicas = Replicas::start(&backends, json!({}), &["x", "y"]).await?;
+    let client = LegacyClient::open(replicas.replica("x")?.listen).await?;
+    set_level(&client, "notice").await?;
+
+    replicas.freeze("y")?;
+
+    set_level(&client, "error").await?;
+    // Within this time each of them would have waited for it.
+    let many = timeout(PEER_ASK, async {
+        for _ in 0..20 {
+            set_level(&client, "notice").await?;
+        }
+        anyhow::Ok(())
+    });
+    many.await??;
     Ok(())
 }
 

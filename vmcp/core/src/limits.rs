@@ -184,6 +184,13 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// Resources that one session, or one `subscriptions/listen`, may be subscribed to.
 pub const SUBSCRIPTIONS: usize = 1_000;
+/// What other replicas keep of a session's log level and subscriptions, for the one that serves it when
+/// its own is killed; subscriptions beyond it are not restored.
+pub const WILL: usize = 64 * KIB;
+/// What a replica keeps of such, of all sessions of all others.
+pub const WILLS: usize = 16 * MIB;
+/// As much of it is told at a time, but for the last of a session that begins within.
+pub const WILLS_AT_A_TIME: usize = MIB;
 /// How long a subscription waits for its backend before it is answered without it.
 pub const SUBSCRIBE: Duration = Duration::from_secs(2);
 /// A standing stream that stood for this long was a good one: the next is asked for at once.

@@ -30,7 +30,7 @@ use super::side::{SIDE_MESSAGE_WITHIN, Side};
 use super::slot::{Slot, Wanted};
 use super::verdict::{self, Doing};
 use super::wire::{Refusal, WireError};
-use crate::gateway::port::{SessionScope, UpstreamError, UpstreamEvent, UpstreamRequest};
+use crate::gateway::port::{Origin, SessionScope, UpstreamError, UpstreamEvent, UpstreamRequest};
 use crate::near::Near;
 use crate::snapshot::SessionLoss;
 
@@ -227,6 +227,7 @@ impl Call {
         }
         let mut answer = own_error(dialect.era, self.doing(), answer)?;
         if let Ok(result) = &mut answer
+            && self.request.origin == Origin::Client
             && cell.take_restarted()
         {
             *result = meta::with_meta(Some(result), &[(SESSION_RESTARTED, "true")]).into();

@@ -187,6 +187,11 @@ impl Gateway {
 }
 
 impl Lines {
+    /// The session is such a stream.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.lock().contains_key(id)
+    }
+
     /// Cuts off clients that have not read for long.
     pub(super) fn sweep(&self) {
         for line in self.lock().values() {

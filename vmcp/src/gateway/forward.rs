@@ -19,7 +19,7 @@ use super::failure::{error_code, target, to_rpc};
 use super::live::{CallGuard, NOT_RELAYED};
 use super::message::{Accepts, Answer, EndpointPath, Facts};
 use super::meter::{RequestKind, RequestMeter, RequestRecord};
-use super::port::{KnownMeta, Repeat, SessionScope, UpstreamRequest};
+use super::port::{KnownMeta, Origin, Repeat, SessionScope, UpstreamRequest};
 use super::{Doors, Gateway};
 use crate::near::Near;
 use crate::placed::boxed;
@@ -186,6 +186,7 @@ impl Gateway {
             deadline: started + target.endpoint.call_timeout,
             target,
             scope: caller.scope.clone(),
+            origin: Origin::Client,
             method: method.into(),
             params: Some(aim.params.into()),
             known_meta: asked.known_meta,

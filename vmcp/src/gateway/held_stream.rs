@@ -20,7 +20,7 @@ use vmcp_core::mcp::{Era, method};
 
 use super::failure::{no_longer_there, target};
 use super::port::{
-    BackendPort, KnownMeta, Repeat, SessionScope, Target, UpstreamError, UpstreamEvent,
+    BackendPort, KnownMeta, Origin, Repeat, SessionScope, Target, UpstreamError, UpstreamEvent,
     UpstreamListen, UpstreamRequest, UpstreamStream,
 };
 use super::sink::Sink;
@@ -255,6 +255,7 @@ impl HeldStream {
             let request = Arc::new(UpstreamRequest {
                 target: target.clone(),
                 scope: self.ear.scope.clone(),
+                origin: Origin::Gateway,
                 method: method::RESOURCES_SUBSCRIBE.into(),
                 params: Some(format!(r#"{{"uri":{}}}"#, quote(uri)).into()),
                 known_meta: KnownMeta::Absent,

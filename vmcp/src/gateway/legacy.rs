@@ -89,7 +89,7 @@ impl Gateway {
         }
         let answer = match &*request.method {
             method::PING => Answer::result(&request.id, "{}"),
-            method::LOGGING_SET_LEVEL => set_level(&session, request),
+            method::LOGGING_SET_LEVEL => Box::pin(self.set_level(&session, request)).await,
             other => match listed(other) {
                 Some(kind) => self.list(kind, Era::Legacy, &facts.path, request),
                 None => Answer::error(200, &request.id, &method_not_found(other)),
@@ -197,6 +197,24 @@ impl Gateway {
         }
     }
 
+    /// `logging/setLevel`: kept, and told to backends with the next request to each.
+    async fn set_level(&self, session: &Live, request: &Request<'_>) -> Answer {
+        let params = request.params.map_or("{}", RawValue::get);
+        match aim::text(params, "params", "level") {
+            Ok(level) if is_log_level(&level) => {
+                session.set_log_level(quote(&level).into());
+                self.wants_anew(session);
+                self.others_know(session).await;
+                Answer::result(&request.id, "{}")
+            }
+            Ok(level) => {
+                let error = aim::invalid(format!("params.level {level:?} is no log level"));
+                Answer::error(200, &request.id, &error)
+            }
+            Err(error) => Answer::error(200, &request.id, &error),
+        }
+    }
+
     pub(super) fn record(
         &self,
         method: &str,
@@ -248,22 +266,6 @@ fn legacy_caller(facts: &Facts<'_>, session: &Arc<Live>, id: &RequestId) -> Call
 /// nothing is relayed.
 pub(super) fn declared(session: &Live) -> Option<Arc<str>> {
     session.declared.clone()
-}
-
-/// `logging/setLevel`: kept, and told to backends with the next request to each.
-fn set_level(session: &Live, request: &Request<'_>) -> Answer {
-    let params = request.params.map_or("{}", RawValue::get);
-    match aim::text(params, "params", "level") {
-        Ok(level) if is_log_level(&level) => {
-            session.set_log_level(quote(&level).into());
-            Answer::result(&request.id, "{}")
-        }
-        Ok(level) => {
-            let error = aim::invalid(format!("params.level {level:?} is no log level"));
-            Answer::error(200, &request.id, &error)
-        }
-        Err(error) => Answer::error(200, &request.id, &error),
-    }
 }
 
 pub(super) fn is_log_level(level: &str) -> bool {

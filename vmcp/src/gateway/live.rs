@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use vmcp_core::jsonrpc::{RequestId, raw};
-use vmcp_core::session::SessionClaims;
+use vmcp_core::session::{SessionClaims, Will};
 
 use super::ask::Asks;
 use super::outbox::Outbox;
@@ -40,6 +40,8 @@ pub struct Live {
     pub standing: Standing,
     /// Raw JSON string of `logging/setLevel`.
     log_level: Mutex<Option<Arc<str>>>,
+    /// How often its client has said what it wants beside its calls, here or at another replica.
+    said: AtomicU64,
     /// Ends the session's streams when it is deleted or expires.
     pub ended: CancellationToken,
 }
@@ -58,6 +60,7 @@ impl Live {
             asks: Asks::default(),
             standing: Standing::default(),
             log_level: Mutex::default(),
+            said: AtomicU64::new(0),
             ended: CancellationToken::new(),
         }
     }
@@ -125,6 +128,34 @@ impl Live {
 
     pub fn set_log_level(&self, raw: Arc<str>) {
         *lock(&self.log_level) = Some(raw);
+    }
+
+    /// From a replica that is gone: what was said here is newer.
+    pub(super) fn set_log_level_first(&self, raw: Arc<str>) {
+        lock(&self.log_level).get_or_insert(raw);
+    }
+
+    /// How often its client has said what it wants beside its calls.
+    pub(super) fn revision(&self) -> u64 {
+        self.said.load(Ordering::Acquire)
+    }
+
+    /// Once more.
+    pub(super) fn says(&self) {
+        self.said.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// So often elsewhere.
+    pub(super) fn has_said(&self, revision: u64) {
+        self.said.fetch_max(revision, Ordering::AcqRel);
+    }
+
+    /// What it wants now.
+    pub(super) fn will(&self) -> Will {
+        // First, because what is said from here on gets another number.
+        let revision = self.revision();
+        let (level, subscribed) = (self.log_level(), self.standing.subscribed());
+        Will::new(Arc::clone(&self.id), revision, level, subscribed)
     }
 }
 

@@ -69,6 +69,9 @@ pub trait RequestMeter: Send + Sync + fmt::Debug + 'static {
 
     /// A session goes on here whose replica is gone.
     fn session_taken_over(&self);
+
+    /// What is kept here of sessions of other replicas changed: of so many.
+    fn sessions_elsewhere(&self, kept: usize);
 }
 
 /// Counts nothing.
@@ -81,4 +84,6 @@ impl RequestMeter for NoMeter {
     fn sessions(&self, _live: usize) {}
 
     fn session_taken_over(&self) {}
+
+    fn sessions_elsewhere(&self, _kept: usize) {}
 }

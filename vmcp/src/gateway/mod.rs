@@ -42,6 +42,7 @@ mod tasks;
 mod tombstones;
 mod wait;
 mod watch;
+mod wills;
 mod wish;
 
 use std::sync::Arc;
@@ -66,6 +67,7 @@ use park::Parking;
 use port::BackendPort;
 use seal::Sealer;
 use session::{Sessions, unix_now};
+use wills::Wills;
 
 /// How often idle and expired sessions are looked for; small against the idle time of ten minutes.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
@@ -95,6 +97,7 @@ pub struct Gateway {
     parking: Arc<Parking>,
     /// The same three, for calls.
     doors: Spread<Doors>,
+    wills: Wills,
     /// Cancelled when the process stops: ends the streams that would otherwise never end.
     stopping: CancellationToken,
 }
@@ -117,6 +120,7 @@ impl Gateway {
         });
         Self {
             doors: doors.into(),
+            wills: Wills::default(),
             parking,
             cues: Cues::published(snapshots.clone()),
             snapshots,
@@ -204,7 +208,10 @@ impl Gateway {
             }
             self.lines.sweep();
             self.parking.sweep();
-            endings.add(self.sessions.sweep(unix_now()));
+            let gone = self.sessions.sweep(unix_now());
+            gone.iter().for_each(|live| self.wants_nothing(live));
+            endings.add(gone);
+            self.sweep_wills(unix_now());
             self.meter.sessions(self.sessions.count());
         }
     }

@@ -48,6 +48,9 @@ pub struct HandedClient {
     /// Raw JSON string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<Arc<str>>,
+    /// How often its client has said what it wants.
+    #[serde(default)]
+    pub revision: u64,
     #[serde(default)]
     pub standing: HandedStanding,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,6 +89,7 @@ impl Gateway {
     /// Another replica's client has ended this session.
     pub fn bury(&self, id: &str) {
         self.sessions.bury(id);
+        self.forget_will(id);
     }
 
     /// Which sessions are over, for replicas that have not heard of it.
@@ -107,6 +111,7 @@ impl Gateway {
             handed: HandedClient {
                 id: Arc::clone(&live.id),
                 upstream: self.port.export_sessions(&live.id),
+                revision: live.revision(),
                 log_level: live.log_level(),
                 standing: live.standing.pack(),
                 streams: live.outbox.pack(),
@@ -130,6 +135,7 @@ impl Gateway {
         // There is room for what was here until now.
         let _ = self.port.import_sessions(id, departed.handed.upstream);
         self.sessions.stay(&departed.live);
+        self.wants_still(&departed.live);
     }
 
     /// Takes over a session. `false`: it is not ours, is over, or there is no room.
@@ -154,6 +160,9 @@ impl Gateway {
             live.outbox.unpack(streams);
         }
         self.hear_on(&live, handed.standing);
+        self.forget_will(&live.id);
+        live.has_said(handed.revision);
+        self.wants_still(&live);
         self.meter.sessions(self.sessions.count());
         true
     }
@@ -167,6 +176,7 @@ impl Gateway {
         if !known && live.claims.owner != *self.owner() {
             tracing::info!("session taken over from a replica that is gone");
             self.port.sessions_lost(Arc::clone(&live.id));
+            self.execute_will(&live);
             self.meter.session_taken_over();
         }
         Some(live)

@@ -62,11 +62,21 @@ pub enum KnownMeta {
     Says(ProtocolVersion),
 }
 
+/// Who reads the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Client,
+    /// Nobody: the gateway asks for itself, in the client's session. What a client is to be told once
+    /// is not told here.
+    Gateway,
+}
+
 /// One request for one backend, names already those of the backend.
 #[derive(Clone, Debug)]
 pub struct UpstreamRequest {
     pub target: Near<Target>,
     pub scope: SessionScope,
+    pub origin: Origin,
     pub method: Arc<str>,
     /// Raw JSON object; the members that the target's era demands are set by the backend side.
     pub params: Option<Arc<str>>,

@@ -308,6 +308,27 @@ impl Sessions {
         gone
     }
 
+    /// Sessions here whose clients have said what they want.
+    pub(super) fn that_want(&self) -> Vec<Arc<str>> {
+        let live = lock(&self.live);
+        let saying = live.values().filter(|session| session.revision() > 0);
+        saying.map(|session| Arc::clone(&session.id)).collect()
+    }
+
+    /// Looks at a session with state here, which is not used by that.
+    pub(super) fn look_at<T>(&self, id: &str, look: impl FnOnce(&Live) -> T) -> Option<T> {
+        lock(&self.live).get(id).map(|session| look(session))
+    }
+
+    /// Until when an id is good that has no state here; `None` for any other.
+    pub(super) fn elsewhere(&self, id: &str, now: u64) -> Option<u64> {
+        if self.is_live(id) || lock(&self.tombstones).holds(id) {
+            return None;
+        }
+        let claims = self.claims(id)?;
+        (claims.expires > now).then_some(claims.expires)
+    }
+
     /// Whether the session has state here.
     pub fn is_live(&self, id: &str) -> bool {
         lock(&self.live).contains_key(id)

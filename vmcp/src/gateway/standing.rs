@@ -5,7 +5,7 @@
 //! long as the session and never keep it alive. Changed lists are told from the snapshot, not from
 //! backends.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt as _;
@@ -19,6 +19,7 @@ use vmcp_core::bridge::InputCapabilities;
 use vmcp_core::id::BackendName;
 use vmcp_core::jsonrpc;
 use vmcp_core::limits;
+use vmcp_core::session::Subscribed;
 
 use super::Gateway;
 use super::dialogue::{Asked, relay, withdrawal};
@@ -64,7 +65,7 @@ pub struct HandedStanding {
     used: BTreeSet<BackendName>,
     /// Resources that it is subscribed to, by backend.
     #[serde(default)]
-    subscribed: BTreeMap<BackendName, BTreeSet<Arc<str>>>,
+    subscribed: Subscribed,
 }
 
 /// A changed wish, and where to see what became of it.
@@ -85,16 +86,17 @@ impl Standing {
         resources.collect()
     }
 
+    /// The same, by backend.
+    pub(super) fn subscribed(&self) -> Subscribed {
+        self.lock().subscribed()
+    }
+
     /// For the replica that the session moves to.
     pub(super) fn pack(&self) -> HandedStanding {
         let inner = self.lock();
-        let subscribed = inner.held.iter().map(|(backend, held)| {
-            let resources = held.wish.borrow().resources.clone();
-            (backend.clone(), resources)
-        });
         HandedStanding {
             used: inner.used.clone(),
-            subscribed: subscribed.filter(|(_, uris)| !uris.is_empty()).collect(),
+            subscribed: inner.subscribed(),
         }
     }
 
@@ -104,25 +106,23 @@ impl Standing {
         self.streams.wait().await;
     }
 
-    /// Forgets a subscription. `None`: there was none.
-    pub(super) fn forget(&self, uri: &str) -> Option<Wished> {
+    /// Forgets a subscription. `false`: there was none.
+    fn forget(&self, uri: &str) -> bool {
         let mut inner = self.lock();
         let listening = inner.listening;
         let has = |held: &Held| held.wish.borrow().resources.contains(uri);
-        let backend = inner
-            .held
-            .iter()
-            .find(|(_, held)| has(held))
-            .map(|(backend, _)| backend.clone())?;
-        let held = inner.held.get(&backend)?;
-        let wished = held.change(|resources| {
+        let Some((backend, held)) = inner.held.iter().find(|(_, held)| has(held)) else {
+            return false;
+        };
+        held.change(|resources| {
             resources.remove(uri);
         });
         let idle = held.wish.borrow().resources.is_empty();
-        if idle && !(listening && inner.used.contains(&backend)) {
+        if idle && !(listening && inner.used.contains(backend)) {
+            let backend = backend.clone();
             inner.held.remove(&backend);
         }
-        Some(wished)
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -130,7 +130,24 @@ impl Standing {
     }
 }
 
+impl From<Subscribed> for HandedStanding {
+    fn from(subscribed: Subscribed) -> Self {
+        Self {
+            used: BTreeSet::new(),
+            subscribed,
+        }
+    }
+}
+
 impl Inner {
+    fn subscribed(&self) -> Subscribed {
+        let subscribed = self.held.iter().map(|(backend, held)| {
+            let resources = held.wish.borrow().resources.clone();
+            (backend.clone(), resources)
+        });
+        subscribed.filter(|(_, uris)| !uris.is_empty()).collect()
+    }
+
     /// A stream is held there. One whose backend was removed has ended.
     fn hears(&self, backend: &BackendName) -> bool {
         let held = self.held.get(backend);
@@ -237,16 +254,32 @@ impl Gateway {
         }
         let mut inner = live.standing.lock();
         let held = self.hold_stream(live, &mut inner, backend);
-        Some(held.change(|resources| {
+        let wished = held.change(|resources| {
             resources.insert(Arc::clone(uri));
-        }))
+        });
+        drop(inner);
+        self.wants_anew(live);
+        Some(wished)
+    }
+
+    /// Takes a subscription away. `false`: there was none.
+    pub(super) fn want_no_more(&self, live: &Live, uri: &str) -> bool {
+        let forgotten = live.standing.forget(uri);
+        if forgotten {
+            self.wants_anew(live);
+        }
+        forgotten
     }
 
     /// The session comes from another replica, and hears on.
     pub(super) fn hear_on(&self, live: &Arc<Live>, handed: HandedStanding) {
         let mut inner = live.standing.lock();
         inner.used.extend(handed.used);
-        for (backend, resources) in handed.subscribed {
+        for (backend, mut resources) in handed.subscribed {
+            // What its client has said here already stays.
+            if let Some(held) = inner.held.get(&backend) {
+                resources.extend(held.wish.borrow().resources.iter().cloned());
+            }
             let wish = Wish {
                 resources,
                 revision: 0,

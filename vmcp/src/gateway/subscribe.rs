@@ -31,7 +31,6 @@ use super::message::{Accepts, Answer};
 use super::modern::invalid_request;
 use super::port::EVENT_BUFFER;
 use super::sink::Sink;
-use super::standing::Wished;
 use super::tasks::check_declared;
 use super::watch::{Changes, Interest, Served};
 use super::wish::{Ear, Level, State, Wish};
@@ -51,6 +50,18 @@ struct Heard {
 impl Gateway {
     /// `resources/subscribe` and `resources/unsubscribe` of a legacy client.
     pub(super) async fn subscribe(
+        &self,
+        caller: Caller,
+        live: &Arc<Live>,
+        request: &Request<'_>,
+        started: Instant,
+    ) -> Answer {
+        let answer = self.subscription(caller, live, request, started).await;
+        self.others_know(live).await;
+        answer
+    }
+
+    async fn subscription(
         &self,
         caller: Caller,
         live: &Arc<Live>,
@@ -81,19 +92,19 @@ impl Gateway {
             (Era::Legacy, _) => {
                 let answer = self.reply(forward).await;
                 if answer.is_error() && !known {
-                    drop(live.standing.forget(&uri));
+                    self.want_no_more(live, &uri);
                 }
                 answer
             }
             (Era::Modern, Ok(refused)) if !refused.contains(&uri) => done(&forward),
             (Era::Modern, Ok(_)) => {
-                drop(live.standing.forget(&uri));
+                self.want_no_more(live, &uri);
                 forward.finish("rpc_other");
                 let error = refused(&forward.view.id.name, &uri);
                 Answer::error(200, &request.id, &error)
             }
             (Era::Modern, Err(error)) => {
-                drop(live.standing.forget(&uri));
+                self.want_no_more(live, &uri);
                 forward.finish(error_code(&error));
                 let error = to_rpc(Era::Legacy, forward.method, &forward.view, &error);
                 Answer::error(200, &request.id, &error)
@@ -108,12 +119,12 @@ impl Gateway {
         asked: &Asked<'_>,
         uri: &str,
     ) -> Answer {
-        let forgotten: Option<Wished> = live.standing.forget(uri);
+        let forgotten = self.want_no_more(live, uri);
         match self.route(caller, asked) {
             Ok(forward) if forward.backend_era == Era::Legacy => self.reply(forward).await,
             Ok(forward) => done(&forward),
             // Its backend is gone, and the subscription with it.
-            Err(_) if forgotten.is_some() => Answer::result(asked.id, "{}"),
+            Err(_) if forgotten => Answer::result(asked.id, "{}"),
             Err(answer) => answer,
         }
     }

@@ -167,6 +167,14 @@ impl SnapshotCollector {
         for (direction, count) in [("to", &self.peers.given), ("from", &self.peers.taken)] {
             out.counter(handed, &[("direction", direction)], read(count));
         }
+        out.gauge(
+            (
+                "vmcp_sessions_elsewhere",
+                "Client sessions of other replicas whose wishes are kept here.",
+            ),
+            &[],
+            count_of(as_u64(self.process.sessions_elsewhere())),
+        );
         let agreed = (
             "vmcp_list_agreements_total",
             "Changed lists that all replicas were to show.",

@@ -12,6 +12,7 @@ pub struct ProcessMeter {
     pub(super) requests: Counts,
     pub(super) request_times: Kinds,
     sessions: AtomicUsize,
+    sessions_elsewhere: AtomicUsize,
     status_writes: AtomicU64,
     taken_over: AtomicU64,
 }
@@ -36,6 +37,15 @@ impl ProcessMeter {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
+    }
+
+    pub fn set_sessions_elsewhere(&self, kept: usize) {
+        self.sessions_elsewhere.store(kept, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn sessions_elsewhere(&self) -> usize {
+        self.sessions_elsewhere.load(Ordering::Relaxed)
     }
 
     /// One session of a replica that is gone.

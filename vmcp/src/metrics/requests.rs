@@ -33,6 +33,10 @@ impl RequestMeter for Requests {
         self.process.set_sessions(live);
     }
 
+    fn sessions_elsewhere(&self, kept: usize) {
+        self.process.set_sessions_elsewhere(kept);
+    }
+
     fn session_taken_over(&self) {
         self.process.session_taken_over();
     }

@@ -91,6 +91,12 @@ impl Peers {
         &self.identity.own
     }
 
+    /// For whoever follows who comes and goes.
+    #[must_use]
+    pub fn roster(&self) -> watch::Receiver<Arc<Roster>> {
+        self.roster.clone()
+    }
+
     /// All others that discovery knows.
     #[must_use]
     pub fn others(&self) -> Vec<Peer> {

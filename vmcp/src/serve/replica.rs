@@ -109,6 +109,7 @@ impl Replica {
             herald
         });
         let relay = Arc::new(Relay::new(Arc::clone(gateway), peers, Arc::clone(&leaving)));
+        tokio::spawn(Arc::clone(&relay).tell_wills(stop.clone()));
         let parts = listener.zip(identity).zip(herald);
         let port = parts.map(|((listener, identity), herald)| {
             let (gateway, relay) = (Arc::clone(gateway), Arc::clone(&relay));

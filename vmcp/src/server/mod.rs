@@ -23,6 +23,7 @@ mod phase_io;
 mod quiet;
 mod relay;
 mod relayed;
+mod wills;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -19,11 +19,12 @@ use super::handover::{GRAVES, HAND};
 use super::herald::{AGREE, CHANGED, Herald};
 use super::phase_io::Serving;
 use super::relay::{BURY, LOCATE, PART, Relay};
+use super::wills::WILLS;
 use crate::gateway::Gateway;
 use crate::gateway::place::Grave;
 
 /// The replicas' own questions.
-const OURS: [&str; 7] = [LOCATE, BURY, HAND, GRAVES, PART, CHANGED, AGREE];
+const OURS: [&str; 8] = [LOCATE, BURY, HAND, GRAVES, WILLS, PART, CHANGED, AGREE];
 
 /// Serves the other replicas.
 #[derive(Clone, Debug)]
@@ -74,6 +75,9 @@ impl PeerEdge {
             self.gateway
                 .bury_all(&serde_json::from_slice::<Vec<Grave>>(body).ok()?);
             return Some(Vec::new());
+        }
+        if path == WILLS {
+            return self.gateway.keep_wills(body);
         }
         if path == PART {
             self.relay.parted(&serde_json::from_slice(body).ok()?);

@@ -80,9 +80,9 @@ pub(super) enum Located {
 /// Finds and reaches the replica that a request belongs to.
 #[derive(Debug)]
 pub struct Relay {
-    gateway: Arc<Gateway>,
+    pub(super) gateway: Arc<Gateway>,
     /// `None` for a gateway of one replica.
-    peers: Option<Arc<Peers>>,
+    pub(super) peers: Option<Arc<Peers>>,
     found: Mutex<HashMap<Box<str>, Box<str>>>,
     /// Set when this replica stops: it takes no session over any more.
     leaving: Arc<AtomicBool>,

@@ -5,6 +5,8 @@
 
 mod owner;
 mod place;
+mod telling;
+mod will;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +15,8 @@ use crate::mcp::ProtocolVersion;
 
 pub use owner::{OwnedState, Owner};
 pub use place::{rendezvous, successor};
+pub use telling::{News, Telling, Told};
+pub use will::{Bequest, Subscribed, Will, Wills};
 
 /// Layout of the claims; another layout gets another number.
 pub const CLAIMS_VERSION: u8 = 2;
