@@ -237,7 +237,7 @@ async fn successors_go_on_with_what_was_said_last() -> Result<()> {
     let (z, admin) = (replicas.replica("z")?.listen, replicas.replica("z")?.admin);
     eventually("z can restore it", SOON, || async {
         let metrics = http::get(admin, "/metrics").await?.text();
-        ensure!(metrics.contains("\nvmcp_sessions_elsewhere 1\n"), "not yet");
+        ensure!(metrics.contains("\nvmcp_foreign_sessions 1\n"), "not yet");
         Ok(())
     })
     .await?;

@@ -53,7 +53,7 @@ impl Gateway {
     /// Whom to tell what, now. [`Self::was_told`] is to be called when it is known what became of it.
     #[must_use]
     pub fn next_to_tell(&self) -> Option<(Box<str>, Bytes)> {
-        let (pod, told) = lock(&self.wills.telling).next()?;
+        let (pod, told) = lock(&self.wills.telling).due()?;
         let (body, rest) = self.write(told);
         if !rest.is_empty() {
             lock(&self.wills.telling).postpone(&pod, rest);

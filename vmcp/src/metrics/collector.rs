@@ -169,7 +169,7 @@ impl SnapshotCollector {
         }
         out.gauge(
             (
-                "vmcp_sessions_elsewhere",
+                "vmcp_foreign_sessions",
                 "Client sessions of other replicas whose wishes are kept here.",
             ),
             &[],

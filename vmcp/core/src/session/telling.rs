@@ -86,7 +86,7 @@ impl Telling {
 
     /// A replica that is to be spoken to now, and of what. It is on its way until [`Self::heard`] or
     /// [`Self::deaf`].
-    pub fn next(&mut self) -> Option<(Box<str>, Told)> {
+    pub fn due(&mut self) -> Option<(Box<str>, Told)> {
         let (pod, listener) = self.replicas.iter_mut().find(|(_, one)| one.is_due())?;
         let some: Vec<_> = listener.untold.keys().take(AT_A_TIME).cloned().collect();
         let some = some.into_iter();

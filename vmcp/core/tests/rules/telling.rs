@@ -23,7 +23,7 @@ fn pods(pods: &[&str]) -> Vec<Box<str>> {
 fn among(others: &[&str]) -> Telling {
     let mut telling = Telling::default();
     telling.replicas(&pods(others), none);
-    while let Some((pod, _)) = telling.next() {
+    while let Some((pod, _)) = telling.due() {
         telling.heard(&pod, BOOT, none);
     }
     telling
@@ -42,7 +42,7 @@ fn it_is_known_when_everybody_has_heard() {
 
     telling.news(&"s".into(), News::Wants);
 
-    let asked: BTreeMap<_, _> = std::iter::from_fn(|| telling.next()).collect();
+    let asked: BTreeMap<_, _> = std::iter::from_fn(|| telling.due()).collect();
     assert_eq!(asked.len(), 2);
     assert!(asked.values().all(|told| *told == wants(&["s"])));
     telling.heard("x", BOOT, none);
@@ -56,15 +56,15 @@ fn it_is_known_when_everybody_has_heard() {
 fn what_changes_on_the_way_is_told_again() {
     let mut telling = among(&["x"]);
     telling.news(&"s".into(), News::Wants);
-    assert!(telling.next().is_some());
+    assert!(telling.due().is_some());
 
     telling.news(&"s".into(), News::Over);
 
-    assert_eq!(telling.next(), None);
+    assert_eq!(telling.due(), None);
     telling.heard("x", BOOT, none);
     assert!(!telling.is_known("s"));
     let again = Told::from([("s".into(), News::Over)]);
-    assert_eq!(telling.next(), Some(("x".into(), again)));
+    assert_eq!(telling.due(), Some(("x".into(), again)));
 }
 
 /// A hung replica holds up the first that waits, and nobody after it.
@@ -72,15 +72,15 @@ fn what_changes_on_the_way_is_told_again() {
 fn one_that_does_not_hear_is_waited_for_once() {
     let mut telling = among(&["x"]);
     telling.news(&"s".into(), News::Wants);
-    assert!(telling.next().is_some());
+    assert!(telling.due().is_some());
     telling.deaf("x");
 
     assert!(telling.is_known("s"), "nobody waits for it");
     telling.news(&"t".into(), News::Wants);
     assert!(telling.is_known("t"));
-    assert_eq!(telling.next(), None, "not in this round");
+    assert_eq!(telling.due(), None, "not in this round");
     telling.round();
-    assert_eq!(telling.next(), Some(("x".into(), wants(&["s", "t"]))));
+    assert_eq!(telling.due(), Some(("x".into(), wants(&["s", "t"]))));
     telling.heard("x", BOOT, none);
     telling.news(&"s".into(), News::Wants);
     assert!(!telling.is_known("s"), "it is waited for again");
@@ -92,13 +92,13 @@ fn a_new_process_under_an_old_name_is_told_all() {
     let mut telling = among(&["x"]);
     let greeted = (0..100).find_map(|_| {
         telling.round();
-        telling.next()
+        telling.due()
     });
     assert_eq!(greeted, Some(("x".into(), Told::new())));
 
     telling.heard("x", "another process", || vec!["s".into()]);
 
-    assert_eq!(telling.next(), Some(("x".into(), wants(&["s"]))));
+    assert_eq!(telling.due(), Some(("x".into(), wants(&["s"]))));
 }
 
 /// A gateway of one replica keeps nothing for anybody.
@@ -107,10 +107,10 @@ fn alone_there_is_nothing_to_tell() {
     let mut telling = Telling::default();
     telling.news(&"s".into(), News::Wants);
     assert!(telling.is_known("s"));
-    assert_eq!(telling.next(), None);
+    assert_eq!(telling.due(), None);
 
     telling.replicas(&pods(&["x"]), none);
-    assert_eq!(telling.next(), Some(("x".into(), Told::new())));
+    assert_eq!(telling.due(), Some(("x".into(), Told::new())));
 }
 
 /// R9.1: sessions that are over are news without end for a replica that never hears.
@@ -122,7 +122,7 @@ fn news_of_what_is_over_is_bounded() {
     }
 
     let mut told = 0;
-    while let Some((pod, some)) = telling.next() {
+    while let Some((pod, some)) = telling.due() {
         told += some.len();
         telling.heard(&pod, BOOT, none);
     }
@@ -190,7 +190,7 @@ impl World {
     }
 
     fn speak(&mut self) {
-        while let Some((pod, told)) = self.telling.next() {
+        while let Some((pod, told)) = self.telling.due() {
             let now = told
                 .into_keys()
                 .map(|id| (Arc::clone(&id), self.newest[&id]));
@@ -201,24 +201,40 @@ impl World {
         }
     }
 
-    /// What is on its way to this replica is heard.
-    fn arrives(&mut self, pod: &str, answered: bool) {
-        let newest = &self.newest;
-        let Some(process) = self.replicas.get_mut(pod) else {
-            return;
-        };
-        let Some(told) = process.on_its_way.take() else {
-            return;
-        };
-        process.knows.extend(told);
-        if answered {
+    /// What is on its way to this replica is heard, and the answer too.
+    fn arrives(&mut self, pod: &str) {
+        if self.is_heard(pod) {
+            let (newest, process) = (&self.newest, &mut self.replicas);
+            let process = process.get_mut(pod).expect("it is a replica");
             process.met = Some(process.boot);
             let boot = process.boot.to_string();
             self.telling.heard(pod, &boot, || Self::all(newest));
-        } else {
-            process.met = None;
-            self.telling.deaf(pod);
         }
+    }
+
+    /// The same, and the answer is lost.
+    fn unanswered(&mut self, pod: &str) {
+        if self.is_heard(pod) {
+            self.is_deaf(pod);
+        }
+    }
+
+    /// `false`: nothing is on its way.
+    fn is_heard(&mut self, pod: &str) -> bool {
+        let Some(process) = self.replicas.get_mut(pod) else {
+            return false;
+        };
+        let told = process.on_its_way.take();
+        let heard = told.is_some();
+        process.knows.extend(told.unwrap_or_default());
+        heard
+    }
+
+    fn is_deaf(&mut self, pod: &str) {
+        if let Some(process) = self.replicas.get_mut(pod) {
+            process.met = None;
+        }
+        self.telling.deaf(pod);
     }
 
     fn step(&mut self, step: &Step) {
@@ -234,14 +250,12 @@ impl World {
                 self.roster();
             }
             Step::Speak => self.speak(),
-            Step::Arrives(at) => self.arrives(&pod(at), true),
-            Step::Unanswered(at) => self.arrives(&pod(at), false),
+            Step::Arrives(at) => self.arrives(&pod(at)),
+            Step::Unanswered(at) => self.unanswered(&pod(at)),
             Step::Fails(at) => {
-                if let Some(process) = self.replicas.get_mut(&pod(at))
-                    && process.on_its_way.take().is_some()
-                {
-                    process.met = None;
-                    self.telling.deaf(&pod(at));
+                let process = self.replicas.get_mut(&pod(at));
+                if process.is_some_and(|process| process.on_its_way.take().is_some()) {
+                    self.is_deaf(&pod(at));
                 }
             }
             Step::Restarts(at) => {
