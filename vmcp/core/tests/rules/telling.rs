@@ -113,7 +113,7 @@ fn alone_there_is_nothing_to_tell() {
     assert_eq!(telling.due(), Some(("x".into(), Told::new())));
 }
 
-/// R9.1: sessions that are over are news without end for a replica that never hears.
+/// Sessions that are over are news without end for a replica that never hears.
 #[test]
 fn news_of_what_is_over_is_bounded() {
     let mut telling = among(&["x"]);

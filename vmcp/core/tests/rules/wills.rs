@@ -71,7 +71,7 @@ fn a_will_is_forgotten_with_its_id() {
     assert!(wills.take("long").is_some());
 }
 
-/// R9.1: one session costs the others no more than this, however much it wants.
+/// One session costs the others no more than this, however much it wants.
 #[test]
 fn what_is_kept_of_one_session_is_bounded() {
     let long = |at: usize| format!("{at:04}{}", "x".repeat(1_000));
@@ -89,7 +89,7 @@ fn what_is_kept_of_one_session_is_bounded() {
     assert!(written.len() <= bound.end && written.len() > bound.start / 2);
 }
 
-/// R9.1: nor do all of them together; the one that was told longest ago goes first.
+/// Nor do all of them together; the one that was told longest ago goes first.
 #[test]
 fn what_is_kept_of_all_is_bounded() {
     let mut wills = Wills::default();
