@@ -24,7 +24,7 @@ use vmcp::gateway::port::{
     BackendPort, HandedUpstream, UpstreamError, UpstreamEvent, UpstreamEvents, UpstreamListen,
     UpstreamRequest, UpstreamStream,
 };
-use vmcp::gateway::seal::Sealer;
+use vmcp::gateway::seal::{KEY_LEN, Sealer};
 use vmcp::gateway::session::Sessions;
 use vmcp::metrics::Durations;
 use vmcp::registry::{Effect, Event, Probed, Registry, Runtime};
@@ -185,6 +185,23 @@ impl World {
     }
 
     pub async fn with(era: Era, sessions: impl FnOnce(Sessions) -> Sessions) -> Self {
+        let sealer = Sealer::random().expect("randomness");
+        let table = sessions(Sessions::new(Arc::new(sealer), Owner::default()));
+        Self::of(era, table).await
+    }
+
+    /// One replica of several.
+    pub async fn replica(pod: &str, sessions: impl FnOnce(Sessions) -> Sessions) -> Self {
+        let sealer = Sealer::new(&[[7; KEY_LEN]]).expect("a key");
+        let owner = Owner {
+            pod: pod.into(),
+            boot: pod.into(),
+        };
+        let table = sessions(Sessions::new(Arc::new(sealer), owner));
+        Self::of(Era::Legacy, table).await
+    }
+
+    async fn of(era: Era, table: Sessions) -> Self {
         let (registry, doors) = Registry::new(Clock::start());
         let (port, stopping, stop) = (
             Arc::new(Port::default()),
@@ -192,8 +209,6 @@ impl World {
             CancellationToken::new(),
         );
         tokio::spawn(registry.run(Idle, stop.clone()));
-        let sealer = Arc::new(Sealer::random().expect("randomness"));
-        let table = sessions(Sessions::new(sealer, Owner::default()));
         let gateway = Gateway::new(
             doors.snapshots.clone(),
             Arc::clone(&port) as Arc<dyn BackendPort>,
@@ -282,10 +297,18 @@ impl World {
 #[derive(Clone, Debug)]
 pub struct Client {
     gateway: Arc<Gateway>,
-    session: Box<str>,
+    pub session: Box<str>,
 }
 
 impl Client {
+    /// The same, at another replica.
+    pub fn at(&self, world: &World) -> Self {
+        Self {
+            gateway: Arc::clone(&world.gateway),
+            session: self.session.clone(),
+        }
+    }
+
     pub async fn request(&self, method: &str, params: &Value) -> Answer {
         let body = request(1, method, params);
         self.gateway.post(&facts(Some(&self.session)), &body).await

@@ -4,3 +4,4 @@ mod kit;
 mod old_clients;
 mod streams;
 mod sweep;
+mod wills;

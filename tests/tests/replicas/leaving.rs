@@ -131,9 +131,12 @@ async fn a_session_on_its_way_is_never_unknown() -> Result<()> {
     let mut replicas = Replicas::start(&[("a", backend.url())], json!({}), &pods).await?;
     let (x, z) = (replicas.replica("x")?.listen, replicas.replica("z")?.listen);
     let clients = try_join_all((0..20).map(|_| LegacyClient::open(x))).await?;
-    // So that the way from one to the other is open already and is not found closed at once.
+    // So that ways from one to the other are open already and are not found closed at once: several,
+    // for what else replicas tell each other takes one, too.
     let there = LegacyClient::open(replicas.replica("y")?.listen).await?;
-    ensure!(at(x, &there).post(&ping()).await?.status == 200);
+    let here = at(x, &there);
+    let opened = try_join_all((0..8).map(|_| async { here.post(&ping()).await })).await?;
+    ensure!(opened.iter().all(|answer| answer.status == 200));
     let gone = CancellationToken::new();
     let asking = clients
         .iter()

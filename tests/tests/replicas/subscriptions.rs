@@ -233,7 +233,6 @@ async fn successors_go_on_with_what_was_said_last() -> Result<()> {
     replicas.forget("x");
     replicas.add("z").await?;
     replicas.settled().await?;
-    set_level(&there, "debug").await?;
     let (z, admin) = (replicas.replica("z")?.listen, replicas.replica("z")?.admin);
     eventually("z can restore it", SOON, || async {
         let metrics = http::get(admin, "/metrics").await?.text();
@@ -244,8 +243,44 @@ async fn successors_go_on_with_what_was_said_last() -> Result<()> {
     replicas.kill("y")?;
     at(z, &client).result("tools/list", json!({})).await?;
     let session = subscribed_anew(&old, &session).await?;
-    ensure!(levels(&old, &session) == ["debug"]);
+    ensure!(levels(&old, &session) == ["error"]);
     ensure!(resources(&old, &session) == ["old://two"]);
+    Ok(())
+}
+
+/// Whoever serves a session next asks the others what it wants: a replica that came after the crash,
+/// or the same one, started anew under its name.
+#[tokio::test]
+async fn a_successor_that_was_told_nothing_asks_the_others() -> Result<()> {
+    for newcomer in ["z", "x"] {
+        let old = Backend::start(offering(Script::legacy().with_logging(), "old")).await?;
+        let backends = [("old", old.url())];
+        let mut replicas = Replicas::start(&backends, json!({}), &["x", "y"]).await?;
+        let x = replicas.replica("x")?.listen;
+        let mut clients = Vec::new();
+        // So many that each of the two is the successor of some.
+        for _ in 0..12 {
+            let client = LegacyClient::open(x).await?;
+            set_level(&client, "notice").await?;
+            clients.push(client);
+        }
+
+        replicas.kill("x")?;
+        replicas.forget("x");
+        replicas.add(newcomer).await?;
+        replicas.settled().await?;
+
+        let address = replicas.replica(newcomer)?.listen;
+        for client in &clients {
+            let read = json!({ "uri": "old://one" });
+            at(address, client).result("resources/read", read).await?;
+        }
+        let told = old.requests("logging/setLevel").len();
+        ensure!(
+            told == 12,
+            "{told} of 12 have their level, beside {newcomer}"
+        );
+    }
     Ok(())
 }
 
@@ -261,7 +296,7 @@ async fn a_hung_replica_holds_up_one_request_at_most() -> Result<()> {
 
     replicas.freeze("y")?;
 
-    set_level(&client, "error").await?;
+    timeout(PEER_ASK * 2, set_level(&client, "error")).await??;
     // Within this time each of them would have waited for it.
     let many = timeout(PEER_ASK, async {
         for _ in 0..20 {

@@ -186,7 +186,7 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(300);
 pub const SUBSCRIPTIONS: usize = 1_000;
 /// What other replicas keep of a session's log level and subscriptions, for the one that serves it when
 /// its own is killed; subscriptions beyond it are not restored.
-pub const WILL: usize = 64 * KIB;
+pub const WILL: usize = 32 * KIB;
 /// What a replica keeps of such, of all sessions of all others.
 pub const WILLS: usize = 16 * MIB;
 /// As much of it is told at a time, but for the last of a session that begins within.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use vmcp_core::jsonrpc::{RequestId, raw};
-use vmcp_core::session::{SessionClaims, Will};
+use vmcp_core::session::{SessionClaims, Will, next_revision};
 
 use super::ask::Asks;
 use super::outbox::Outbox;
@@ -40,7 +40,7 @@ pub struct Live {
     pub standing: Standing,
     /// Raw JSON string of `logging/setLevel`.
     log_level: Mutex<Option<Arc<str>>>,
-    /// How often its client has said what it wants beside its calls, here or at another replica.
+    /// Grows whenever its client says what it wants beside its calls; 0 until it does.
     said: AtomicU64,
     /// Ends the session's streams when it is deleted or expires.
     pub ended: CancellationToken,
@@ -130,22 +130,19 @@ impl Live {
         *lock(&self.log_level) = Some(raw);
     }
 
-    /// From a replica that is gone: what was said here is newer.
-    pub(super) fn set_log_level_first(&self, raw: Arc<str>) {
-        lock(&self.log_level).get_or_insert(raw);
-    }
-
-    /// How often its client has said what it wants beside its calls.
+    /// Of what its client wants beside its calls; 0 where it has said nothing.
     pub(super) fn revision(&self) -> u64 {
         self.said.load(Ordering::Acquire)
     }
 
-    /// Once more.
-    pub(super) fn says(&self) {
-        self.said.fetch_add(1, Ordering::AcqRel);
+    /// It has said something.
+    pub(super) fn says(&self, unix_micros: u64) {
+        let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
+        let next = |last| Some(next_revision(last, unix_micros));
+        let _ = self.said.fetch_update(set, fetch, next);
     }
 
-    /// So often elsewhere.
+    /// It was said at another replica.
     pub(super) fn has_said(&self, revision: u64) {
         self.said.fetch_max(revision, Ordering::AcqRel);
     }

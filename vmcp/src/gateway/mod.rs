@@ -179,6 +179,7 @@ impl Gateway {
             Err(answer) => return answer,
         };
         self.sessions.delete(&session);
+        self.wants_nothing(&session);
         self.meter.sessions(self.sessions.count());
         session.standing.over().await;
         self.port.end_session(Arc::clone(&session.id)).await;

@@ -27,6 +27,7 @@ use super::seal::Purpose;
 use super::session::{Departing, Hold, unix_now};
 use super::standing::HandedStanding;
 pub use super::tombstones::Grave;
+use super::wills::Wants;
 
 /// Whose state a request needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub struct HandedClient {
     /// Raw JSON string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<Arc<str>>,
-    /// How often its client has said what it wants.
+    /// Of its log level and its subscriptions.
     #[serde(default)]
     pub revision: u64,
     #[serde(default)]
@@ -153,16 +154,18 @@ impl Gateway {
             }
             return false;
         }
-        if let Some(level) = handed.log_level {
-            live.set_log_level(level);
-        }
         if let Some(streams) = handed.streams {
             live.outbox.unpack(streams);
         }
-        self.hear_on(&live, handed.standing);
-        self.forget_will(&live.id);
-        live.has_said(handed.revision);
-        self.wants_still(&live);
+        // What its client has said here since it was handed the first time is newer.
+        if !known || handed.revision > live.revision() {
+            let wants = Wants {
+                revision: handed.revision,
+                log_level: handed.log_level,
+                standing: handed.standing,
+            };
+            self.go_on(&live, wants);
+        }
         self.meter.sessions(self.sessions.count());
         true
     }
@@ -176,7 +179,7 @@ impl Gateway {
         if !known && live.claims.owner != *self.owner() {
             tracing::info!("session taken over from a replica that is gone");
             self.port.sessions_lost(Arc::clone(&live.id));
-            self.execute_will(&live);
+            self.go_on(&live, Wants::default());
             self.meter.session_taken_over();
         }
         Some(live)

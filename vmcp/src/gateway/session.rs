@@ -315,11 +315,6 @@ impl Sessions {
         saying.map(|session| Arc::clone(&session.id)).collect()
     }
 
-    /// Looks at a session with state here, which is not used by that.
-    pub(super) fn look_at<T>(&self, id: &str, look: impl FnOnce(&Live) -> T) -> Option<T> {
-        lock(&self.live).get(id).map(|session| look(session))
-    }
-
     /// Until when an id is good that has no state here; `None` for any other.
     pub(super) fn elsewhere(&self, id: &str, now: u64) -> Option<u64> {
         if self.is_live(id) || lock(&self.tombstones).holds(id) {
@@ -356,6 +351,12 @@ impl Sessions {
 /// Nobody takes over a session that has expired.
 fn may_leave(session: &Live, kept: &HashSet<Arc<str>>, now: u64) -> bool {
     session.claims.expires > now && !kept.contains(&session.id)
+}
+
+/// Microseconds since 1970, to tell later from earlier between replicas.
+pub(super) fn unix_micros() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(now.unwrap_or(Duration::ZERO).as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Seconds since 1970, for claims that other replicas and later processes must understand.

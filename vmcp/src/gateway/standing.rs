@@ -130,12 +130,14 @@ impl Standing {
     }
 }
 
-impl From<Subscribed> for HandedStanding {
-    fn from(subscribed: Subscribed) -> Self {
-        Self {
-            used: BTreeSet::new(),
-            subscribed,
-        }
+impl HandedStanding {
+    pub(super) fn is_subscribed(&self) -> bool {
+        !self.subscribed.is_empty()
+    }
+
+    /// The same, with these subscriptions.
+    pub(super) fn with(self, subscribed: Subscribed) -> Self {
+        Self { subscribed, ..self }
     }
 }
 

@@ -14,22 +14,33 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use vmcp_core::limits;
-use vmcp_core::session::{Bequest, News, Telling, Told, Will, Wills as Kept};
+use vmcp_core::session::{Attempt, Bequest, News, Telling, Told, Will, Wills as Kept};
 
 use super::Gateway;
 use super::live::Live;
-use super::session::unix_now;
+use super::session::{unix_micros, unix_now};
+use super::standing::HandedStanding;
 
+/// Both are locked before the table of sessions, where that is.
 #[derive(Debug, Default)]
 pub(super) struct Wills {
     /// Of sessions elsewhere.
     kept: Mutex<Kept>,
-    /// Of sessions here. Locked before any table of sessions, where both are.
+    /// Of sessions here.
     telling: Mutex<Telling>,
     /// There is something to tell.
     news: Notify,
     /// Somebody has heard, or does not hear.
     progress: Notify,
+}
+
+/// What a session wanted at another replica.
+#[derive(Debug, Default)]
+pub(super) struct Wants {
+    pub revision: u64,
+    /// Raw JSON string.
+    pub log_level: Option<Arc<str>>,
+    pub standing: HandedStanding,
 }
 
 /// For the server, that tells.
@@ -39,7 +50,7 @@ impl Gateway {
         self.wills.news.notified().await;
     }
 
-    /// These are the other replicas now.
+    /// Who the other replicas are has changed, or what is known of one.
     pub fn others_are(&self, others: &[Box<str>]) {
         lock(&self.wills.telling).replicas(others, || self.sessions.that_want());
         self.wills.progress.notify_waiters();
@@ -52,22 +63,22 @@ impl Gateway {
 
     /// Whom to tell what, now. [`Self::was_told`] is to be called when it is known what became of it.
     #[must_use]
-    pub fn next_to_tell(&self) -> Option<(Box<str>, Bytes)> {
-        let (pod, told) = lock(&self.wills.telling).due()?;
+    pub fn next_to_tell(&self) -> Option<(Attempt, Bytes)> {
+        let (attempt, told) = lock(&self.wills.telling).due()?;
         let (body, rest) = self.write(told);
         if !rest.is_empty() {
-            lock(&self.wills.telling).postpone(&pod, rest);
+            lock(&self.wills.telling).postpone(&attempt, rest);
         }
-        Some((pod, body))
+        Some((attempt, body))
     }
 
     /// A replica has heard, and answered this; `None`: it has not.
-    pub fn was_told(&self, pod: &str, answer: Option<&[u8]>) {
+    pub fn was_told(&self, attempt: &Attempt, answer: Option<&[u8]>) {
         let boot = answer.and_then(|answer| serde_json::from_slice::<Box<str>>(answer).ok());
         let mut telling = lock(&self.wills.telling);
         match boot {
-            Some(boot) => telling.heard(pod, &boot, || self.sessions.that_want()),
-            None => telling.deaf(pod),
+            Some(boot) => telling.heard(attempt, &boot, || self.sessions.that_want()),
+            None => telling.deaf(attempt),
         }
         drop(telling);
         self.wills.progress.notify_waiters();
@@ -77,20 +88,34 @@ impl Gateway {
     #[must_use]
     pub fn keep_wills(&self, body: &[u8]) -> Option<Vec<u8>> {
         let told: Vec<&RawValue> = serde_json::from_slice(body).ok()?;
-        // One that is not understood is perhaps understood by a later version: the others are.
         let told = told.into_iter().map(RawValue::get);
+        // One that is not understood comes from a later version. The others are.
         for bequest in told.filter_map(|raw| serde_json::from_str::<Bequest>(raw).ok()) {
+            let mut kept = lock(&self.wills.kept);
             match bequest {
+                // Asked under the lock: a session comes here before its will is taken.
                 Bequest::Wants(will) => {
                     if let Some(expires) = self.sessions.elsewhere(&will.id, unix_now()) {
-                        lock(&self.wills.kept).keep(will, expires);
+                        kept.keep(will, expires);
                     }
                 }
-                Bequest::Over(id) => drop(self.forget_will(&id)),
+                Bequest::Over { id, revision } => kept.over(&id, revision),
             }
+            self.meter.sessions_elsewhere(kept.len());
         }
-        self.meter.sessions_elsewhere(lock(&self.wills.kept).len());
         serde_json::to_vec(&self.owner().boot).ok()
+    }
+
+    /// What is known here of what a session wants, as it is told.
+    #[must_use]
+    pub fn known_will(&self, id: &str) -> Option<Vec<u8>> {
+        let live = self.sessions.live(id).filter(|live| live.revision() > 0);
+        let will = match live {
+            Some(live) => Some(live.will()),
+            None => lock(&self.wills.kept).get(id).cloned(),
+        };
+        let known: Vec<Bequest> = will.into_iter().map(Bequest::Wants).collect();
+        serde_json::to_vec(&known).ok()
     }
 
     /// As much as is told at a time, and what is left over.
@@ -102,12 +127,8 @@ impl Gateway {
                 rest.insert(id, news);
                 continue;
             }
-            let bequest = match news {
-                News::Over => Some(Bequest::Over(id)),
-                // Without state here it is another replica's to speak of.
-                News::Wants => self.sessions.look_at(&id, Live::will).map(Bequest::Wants),
-            };
-            let one = bequest.and_then(|bequest| serde_json::to_vec(&bequest).ok());
+            let one = self.bequest(&id, news);
+            let one = one.and_then(|one| serde_json::to_vec(&one).ok());
             if let Some(one) = one {
                 if body.len() > 1 {
                     body.push(b',');
@@ -118,6 +139,20 @@ impl Gateway {
         body.push(b']');
         (body.into(), rest)
     }
+
+    fn bequest(&self, id: &Arc<str>, news: News) -> Option<Bequest> {
+        let live = self.sessions.live(id).filter(|live| live.revision() > 0);
+        match (live, news) {
+            // It may have come back after it was over.
+            (Some(live), _) => Some(Bequest::Wants(live.will())),
+            (None, News::Over(revision)) => Some(Bequest::Over {
+                id: Arc::clone(id),
+                revision,
+            }),
+            // Another replica's to speak of.
+            (None, News::Wants) => None,
+        }
+    }
 }
 
 /// For the gateway itself.
@@ -125,8 +160,11 @@ impl Gateway {
     /// The session wants something else than before. To be called as soon as it does: its client may
     /// leave before it has an answer.
     pub(super) fn wants_anew(&self, live: &Live) {
-        live.says();
-        self.news(live, News::Wants);
+        // A stream of the old kind is its session: nobody takes it over.
+        if !self.lines.has(&live.id) {
+            live.says(unix_micros());
+            self.tell(live, News::Wants);
+        }
     }
 
     /// Waits until the others know what the session wants, as far as they can be reached. Bounded.
@@ -146,17 +184,16 @@ impl Gateway {
 
     /// Its state here is gone: nobody is to restore it.
     pub(super) fn wants_nothing(&self, live: &Live) {
-        self.news(live, News::Over);
+        self.tell(live, News::Over(live.revision()));
     }
 
     /// It is still here, and may have been passed over when others were told.
     pub(super) fn wants_still(&self, live: &Live) {
-        self.news(live, News::Wants);
+        self.tell(live, News::Wants);
     }
 
-    fn news(&self, live: &Live, news: News) {
-        // A stream of the old kind is its session: nobody takes it over.
-        if live.revision() > 0 && !self.lines.has(&live.id) {
+    fn tell(&self, live: &Live, news: News) {
+        if live.revision() > 0 {
             lock(&self.wills.telling).news(&live.id, news);
             self.wills.news.notify_one();
         }
@@ -177,26 +214,29 @@ impl Gateway {
         self.meter.sessions_elsewhere(kept.len());
     }
 
-    /// The session is here now, and its replica is gone.
-    pub(super) fn execute_will(&self, live: &Arc<Live>) {
-        let Some(will) = self.forget_will(&live.id) else {
-            return;
+    /// The session is here now, and goes on with what it wanted elsewhere: with this, or with what is
+    /// kept of it, whichever is newer.
+    pub(super) fn go_on(&self, live: &Arc<Live>, handed: Wants) {
+        let wants = match self.forget_will(&live.id) {
+            Some(will) if will.revision > handed.revision => Wants {
+                revision: will.revision,
+                log_level: will.log_level,
+                standing: handed.standing.with(will.subscribed),
+            },
+            _ => handed,
         };
-        tracing::debug!(
-            level = will.log_level.as_deref(),
-            subscriptions = will
-                .subscribed
-                .values()
-                .map(std::collections::BTreeSet::len)
-                .sum::<usize>(),
-            "it goes on as its client wanted"
-        );
-        live.has_said(will.revision);
-        if let Some(level) = will.log_level {
-            live.set_log_level_first(level);
+        let newer = wants.revision > live.revision();
+        live.has_said(wants.revision);
+        let anything = wants.log_level.is_some() || wants.standing.is_subscribed();
+        if let Some(level) = wants.log_level
+            && (newer || live.log_level().is_none())
+        {
+            live.set_log_level(level);
         }
-        self.hear_on(live, will.subscribed.into());
-        self.wants_anew(live);
+        self.hear_on(live, wants.standing);
+        if anything || wants.revision > 0 {
+            self.wants_anew(live);
+        }
     }
 }
 

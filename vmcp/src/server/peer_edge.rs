@@ -19,12 +19,14 @@ use super::handover::{GRAVES, HAND};
 use super::herald::{AGREE, CHANGED, Herald};
 use super::phase_io::Serving;
 use super::relay::{BURY, LOCATE, PART, Relay};
-use super::wills::WILLS;
+use super::wills::{WILL, WILLS};
 use crate::gateway::Gateway;
 use crate::gateway::place::Grave;
 
 /// The replicas' own questions.
-const OURS: [&str; 8] = [LOCATE, BURY, HAND, GRAVES, WILLS, PART, CHANGED, AGREE];
+const OURS: [&str; 9] = [
+    LOCATE, BURY, HAND, GRAVES, WILL, WILLS, PART, CHANGED, AGREE,
+];
 
 /// Serves the other replicas.
 #[derive(Clone, Debug)]
@@ -90,6 +92,9 @@ impl PeerEdge {
             return self.herald.compare(body);
         }
         let id = std::str::from_utf8(body).ok()?;
+        if path == WILL {
+            return self.gateway.known_will(id);
+        }
         if path == BURY {
             self.gateway.bury(id);
             return Some(Vec::new());

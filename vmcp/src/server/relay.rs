@@ -182,7 +182,7 @@ impl Relay {
         let owner = match (self.settled(id).await, hop) {
             (Hold::Here(live), _) => return Placement::Here(Some(live)),
             (Hold::Moved(pod), Hop::Replica) => return Placement::Moved(pod),
-            (Hold::Absent(_), Hop::Replica) => return self.here(id, request),
+            (Hold::Absent(_), Hop::Replica) => return Box::pin(self.here(id, request)).await,
             (Hold::Deleted | Hold::Unknown, _) => return Placement::Here(None),
             (Hold::Moved(pod), Hop::Client) => Owner {
                 pod,
@@ -192,7 +192,7 @@ impl Relay {
             (Hold::Leaving(_), _) => return Placement::Lost(moving(request)),
         };
         let Some(peers) = &self.peers else {
-            return self.here(id, request);
+            return Box::pin(self.here(id, request)).await;
         };
         if owner == *peers.own() {
             return Placement::Here(None);
@@ -224,12 +224,12 @@ impl Relay {
                 Some(pod) => pod,
                 None => match self.find(peers, id, &gone).await {
                     Some(pod) => (pod, None),
-                    None => return self.here(id, request),
+                    None => return self.here(id, request).await,
                 },
             };
             match peers.send(&pod, boot.as_deref(), pass_on(request)).await {
                 Ok(response) => match moved(&response) {
-                    Some(to) if to == peers.own().pod => return self.here(id, request),
+                    Some(to) if to == peers.own().pod => return self.here(id, request).await,
                     Some(to) => {
                         self.remember(id, &to);
                         next = Some((to, None));
@@ -252,7 +252,7 @@ impl Relay {
                 }
             }
         }
-        self.here(id, request)
+        self.here(id, request).await
     }
 
     /// The replica that has the session, else the one that is to have it; `None` is this one.
@@ -333,7 +333,10 @@ impl Relay {
 
     /// A session that nobody has any more is served here from now on. One that is on its way is
     /// not over (T10): it is where it was handed to, although that one cannot be reached now.
-    fn here(&self, id: &str, request: &Passing<'_>) -> Placement {
+    async fn here(&self, id: &str, request: &Passing<'_>) -> Placement {
+        if matches!(self.gateway.hold(id), Hold::Absent(owner) if owner != *self.gateway.owner()) {
+            self.recall(id).await;
+        }
         let live = self.gateway.take_over(id);
         let gone = || matches!(self.gateway.hold(id), Hold::Moved(_) | Hold::Leaving(_));
         if live.is_none() && gone() {

@@ -1,12 +1,13 @@
 //! The telling of what sessions want, to the replicas that may have to serve them.
 //!
-//! Owns when the others are spoken to: at once where there is news or one has come, and in rounds,
+//! Owns when the others are spoken to, and that they are asked before a session goes on here: at once where there is news or one has come, and in rounds,
 //! so that one that did not hear is told later. One message at a time for each of them,
 //! so that none overtakes another. What is said, and who has to hear it, is the gateway's.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::time::{MissedTickBehavior, interval};
@@ -16,6 +17,9 @@ use super::relay::Relay;
 
 /// News: what these sessions want. Answered with the boot nonce of the process that heard it.
 pub(super) const WILLS: &str = "/.vmcp/wills";
+
+/// Question: what does this session want? Answered as [`WILLS`] says it.
+pub(super) const WILL: &str = "/.vmcp/will";
 
 /// A replica that did not hear is told again after this.
 const ROUND: Duration = Duration::from_secs(1);
@@ -34,31 +38,43 @@ impl Relay {
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
-                Some((pod, answer)) = telling.next() => {
-                    let pod: Box<str> = pod;
-                    let answer: Option<bytes::Bytes> = answer;
-                    gateway.was_told(&pod, answer.as_deref());
+                () = stop.cancelled() => break,
+                Some((attempt, answer)) = telling.next() => {
+                    let answer: Option<Bytes> = answer;
+                    gateway.was_told(&attempt, answer.as_deref());
                 }
-                () = gateway.has_news() => {}
                 changed = roster.changed() => {
                     if changed.is_err() {
-                        return;
+                        break;
                     }
                     let others = peers.others().into_iter();
                     let others: Vec<_> = others.map(|peer| peer.pod).collect();
                     gateway.others_are(&others);
                 }
                 _ = rounds.tick() => gateway.tell_round(),
+                () = gateway.has_news() => {}
             }
-            while let Some((pod, body)) = gateway.next_to_tell() {
+            while let Some((attempt, body)) = gateway.next_to_tell() {
                 telling.push(async move {
-                    let answer = peers.ask(&pod, WILLS, body).await;
+                    let answer = peers.ask(&attempt.pod, WILLS, body).await;
                     if let Err(error) = &answer {
-                        tracing::debug!(%pod, %error, "not told what sessions want");
+                        tracing::debug!(pod = &*attempt.pod, %error, "not told what sessions want");
                     }
-                    (pod, answer.ok())
+                    (attempt, answer.ok())
                 });
+            }
+        }
+        // Nobody is told any more, and nobody waits for that.
+        gateway.others_are(&[]);
+    }
+
+    /// Asks the others what a session wants that is to go on here: this replica may have come later
+    /// than what its client said.
+    pub(super) async fn recall(&self, id: &str) {
+        let Some(peers) = &self.peers else { return };
+        for (pod, answer) in peers.ask_all(WILL, &Bytes::from(id.to_owned())).await {
+            if self.gateway.keep_wills(&answer).is_none() {
+                tracing::debug!(%pod, "does not say what sessions want");
             }
         }
     }

@@ -15,8 +15,8 @@ use crate::mcp::ProtocolVersion;
 
 pub use owner::{OwnedState, Owner};
 pub use place::{rendezvous, successor};
-pub use telling::{News, Telling, Told};
-pub use will::{Bequest, Subscribed, Will, Wills};
+pub use telling::{Attempt, News, Telling, Told};
+pub use will::{Bequest, Subscribed, Will, Wills, next_revision};
 
 /// Layout of the claims; another layout gets another number.
 pub const CLAIMS_VERSION: u8 = 2;

@@ -8,33 +8,42 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::limits;
+
 /// A replica with nothing to hear is spoken to every so many rounds: its answer says whether it is
 /// still the same process, that has heard all before.
 const GREETING: u32 = 10;
 
+/// One that does not hear, again and again, is left alone for this many rounds at most.
+const PATIENCE: u32 = 8;
+
 /// Sessions that are spoken of at a time, at most.
 const AT_A_TIME: usize = 1_000;
-
-/// Sessions over that one replica is to hear of, at most: they are news only for its memory, which is
-/// bounded.
-const OVER: usize = crate::limits::MAX_SESSIONS;
 
 /// What there is to tell of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
     /// It wants something else.
     Wants,
-    /// It is over.
-    Over,
+    /// It is over, at this revision.
+    Over(u64),
 }
 
 /// Sessions and what is to be told of each.
 pub type Told = HashMap<Arc<str>, News>;
 
+/// One attempt to tell one replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    pub pod: Box<str>,
+    number: u64,
+}
+
 /// What all other replicas still have to hear.
 #[derive(Debug, Default)]
 pub struct Telling {
     replicas: HashMap<Box<str>, Listener>,
+    attempts: u64,
 }
 
 /// One other replica.
@@ -43,26 +52,26 @@ struct Listener {
     /// The process that heard last.
     boot: Option<Box<str>>,
     untold: Told,
-    /// It is being told this.
-    on_its_way: Option<Told>,
-    /// It heard the last time, or has not been spoken to.
-    hears: bool,
+    /// It is being told this, in the attempt of this number.
+    on_its_way: Option<(u64, Told)>,
+    /// So often in a row it did not hear. Nobody waits for one that did not hear.
+    failures: u32,
     /// So many rounds it is left alone, unless it hears and there is news.
     rest: u32,
 }
 
 impl Telling {
-    /// These are the other replicas; to one that is new `all` is news. It is waited for, until it is
-    /// found not to hear.
+    /// These are the other replicas; to one that is new `all` is news. Who they are has changed, or
+    /// what is known of one of them: each is spoken to, for it may be another process.
     pub fn replicas(&mut self, pods: &[Box<str>], all: impl Fn() -> Vec<Arc<str>>) {
         self.replicas.retain(|pod, _| pods.contains(pod));
         for pod in pods {
-            let replicas = self.replicas.entry(pod.clone());
-            replicas.or_insert_with(|| Listener {
-                untold: all().into_iter().map(|id| (id, News::Wants)).collect(),
-                hears: true,
+            let replica = self.replicas.entry(pod.clone());
+            let replica = replica.or_insert_with(|| Listener {
+                untold: wants(all()),
                 ..Listener::default()
             });
+            replica.rest = 0;
         }
     }
 
@@ -76,75 +85,93 @@ impl Telling {
     /// Everybody has to hear of this session.
     pub fn news(&mut self, id: &Arc<str>, news: News) {
         for listener in self.replicas.values_mut() {
-            let over = news == News::Over;
-            if over && listener.untold.len() >= OVER && !listener.untold.contains_key(id) {
-                continue;
+            // One that never hears may never hear of what is over: its memory is bounded without.
+            if matches!(news, News::Over(_)) && listener.untold.len() >= limits::MAX_SESSIONS {
+                listener.untold.remove(id);
+            } else {
+                listener.untold.insert(Arc::clone(id), news);
             }
-            listener.untold.insert(Arc::clone(id), news);
         }
     }
 
-    /// A replica that is to be spoken to now, and of what. It is on its way until [`Self::heard`] or
-    /// [`Self::deaf`].
-    pub fn due(&mut self) -> Option<(Box<str>, Told)> {
+    /// A replica that is to be spoken to now, and of what. Nothing else is on its way to it until
+    /// [`Self::heard`] or [`Self::deaf`].
+    pub fn due(&mut self) -> Option<(Attempt, Told)> {
         let (pod, listener) = self.replicas.iter_mut().find(|(_, one)| one.is_due())?;
-        let some: Vec<_> = listener.untold.keys().take(AT_A_TIME).cloned().collect();
-        let some = some.into_iter();
-        let told: Told = some
-            .filter_map(|id| listener.untold.remove_entry(&id))
+        self.attempts += 1;
+        let ids = listener.untold.keys().take(AT_A_TIME).cloned();
+        let ids: Vec<_> = ids.collect();
+        let told: Told = ids
+            .iter()
+            .filter_map(|id| listener.untold.remove_entry(id))
             .collect();
-        listener.on_its_way = Some(told.clone());
-        Some((pod.clone(), told))
+        listener.on_its_way = Some((self.attempts, told.clone()));
+        let attempt = Attempt {
+            pod: pod.clone(),
+            number: self.attempts,
+        };
+        Some((attempt, told))
     }
 
     /// There was no room for these.
-    pub fn postpone(&mut self, pod: &str, rest: Told) {
-        let Some(listener) = self.replicas.get_mut(pod) else {
+    pub fn postpone(&mut self, attempt: &Attempt, rest: Told) {
+        let Some(listener) = self.listener(attempt) else {
             return;
         };
-        if let Some(on_its_way) = &mut listener.on_its_way {
-            on_its_way.retain(|id, _| !rest.contains_key(id));
+        if let Some((_, told)) = &mut listener.on_its_way {
+            told.retain(|id, _| !rest.contains_key(id));
         }
         listener.owe(rest);
     }
 
     /// It has heard, and is this process; to another process than the last time `all` is news.
-    pub fn heard(&mut self, pod: &str, boot: &str, all: impl FnOnce() -> Vec<Arc<str>>) {
-        let Some(listener) = self.replicas.get_mut(pod) else {
+    pub fn heard(&mut self, attempt: &Attempt, boot: &str, all: impl FnOnce() -> Vec<Arc<str>>) {
+        let Some(listener) = self.listener(attempt) else {
             return;
         };
         listener.on_its_way = None;
-        listener.hears = true;
+        listener.failures = 0;
         listener.rest = GREETING;
         let before = listener.boot.replace(boot.into());
         if before.is_some_and(|before| *before != *boot) {
-            listener.owe(all().into_iter().map(|id| (id, News::Wants)).collect());
+            listener.owe(wants(all()));
         }
     }
 
-    /// It did not hear: it is told in the next round, and waited for by nobody until then.
-    pub fn deaf(&mut self, pod: &str) {
-        let Some(listener) = self.replicas.get_mut(pod) else {
+    /// It did not hear: it is told in a later round, and waited for by nobody until then.
+    pub fn deaf(&mut self, attempt: &Attempt) {
+        let Some(listener) = self.listener(attempt) else {
             return;
         };
-        if let Some(told) = listener.on_its_way.take() {
+        if let Some((_, told)) = listener.on_its_way.take() {
             listener.owe(told);
         }
-        listener.hears = false;
-        listener.rest = 1;
+        listener.rest = 1_u32
+            .checked_shl(listener.failures)
+            .map_or(PATIENCE, |rounds| rounds.min(PATIENCE));
+        listener.failures = listener.failures.saturating_add(1);
     }
 
     /// Everybody that hears has heard the newest of this session.
     #[must_use]
     pub fn is_known(&self, id: &str) -> bool {
-        let mut hearing = self.replicas.values().filter(|one| one.hears);
+        let mut hearing = self.replicas.values().filter(|one| one.failures == 0);
         hearing.all(|one| !one.owes(id))
+    }
+
+    /// Whom this attempt was for, unless it is an earlier one than that which is on its way.
+    fn listener(&mut self, attempt: &Attempt) -> Option<&mut Listener> {
+        let listener = self.replicas.get_mut(&attempt.pod)?;
+        let on_its_way = listener.on_its_way.as_ref();
+        on_its_way
+            .is_some_and(|(number, _)| *number == attempt.number)
+            .then_some(listener)
     }
 }
 
 impl Listener {
     fn is_due(&self) -> bool {
-        let news = self.hears && !self.untold.is_empty();
+        let news = self.failures == 0 && !self.untold.is_empty();
         self.on_its_way.is_none() && (news || self.rest == 0)
     }
 
@@ -157,6 +184,10 @@ impl Listener {
 
     fn owes(&self, id: &str) -> bool {
         let on_its_way = self.on_its_way.as_ref();
-        self.untold.contains_key(id) || on_its_way.is_some_and(|told| told.contains_key(id))
+        self.untold.contains_key(id) || on_its_way.is_some_and(|(_, told)| told.contains_key(id))
     }
+}
+
+fn wants(ids: Vec<Arc<str>>) -> Told {
+    ids.into_iter().map(|id| (id, News::Wants)).collect()
 }

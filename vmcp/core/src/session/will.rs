@@ -7,8 +7,9 @@
 //!
 //! # Which of two is newer
 //! A session moves between replicas, and what each of them tells may overtake what another has told.
-//! So a will carries how often its client has said anything, and an older one never replaces a newer
-//! one. One that wants nothing any more is kept as well, or an older one would come to life again.
+//! So each has a number that only grows, from whichever replica it comes, and an older one never
+//! replaces a newer one. One that wants nothing any more is kept as well, or an older one would come
+//! to life again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::id::BackendName;
+use crate::jsonrpc::quote;
 use crate::limits;
 
 /// Resources that a session is subscribed to, by backend.
@@ -29,7 +31,7 @@ const OVERHEAD: usize = 256;
 #[serde(rename_all = "camelCase")]
 pub struct Will {
     pub id: Arc<str>,
-    /// How often its client has said what it wants.
+    /// Grows with each change ([`next_revision`]).
     pub revision: u64,
     /// Raw JSON string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,8 +45,18 @@ pub struct Will {
 #[serde(rename_all = "camelCase")]
 pub enum Bequest {
     Wants(Will),
-    /// It has no state any more, and nobody is to restore any.
-    Over(Arc<str>),
+    /// It has no state any more, and nobody is to restore what it wanted up to this revision.
+    Over {
+        id: Arc<str>,
+        revision: u64,
+    },
+}
+
+/// The revision of a session that says something after `last`. A session that was forgotten begins
+/// anew with 0: the time makes what it says newer than what was known of it.
+#[must_use]
+pub fn next_revision(last: u64, unix_micros: u64) -> u64 {
+    unix_micros.max(last.saturating_add(1))
 }
 
 impl Will {
@@ -88,9 +100,9 @@ impl Will {
     }
 }
 
-/// Of one subscription, in memory and as it is told: both are about as long.
+/// Of one subscription, as it is told.
 fn cost(backend: &BackendName, uri: &str) -> usize {
-    backend.0.len() + uri.len() + 16
+    backend.0.len() + quote(uri).len() + 16
 }
 
 /// The wills of sessions elsewhere. Bounded: those that were told longest ago go first.
@@ -134,7 +146,20 @@ impl Wills {
         }
     }
 
-    /// Takes it out: its session is here now, or over.
+    /// What is kept of a session.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Will> {
+        self.kept.get(id).map(|kept| &kept.will)
+    }
+
+    /// The session is over, at this revision.
+    pub fn over(&mut self, id: &str, revision: u64) {
+        if self.get(id).is_some_and(|will| will.revision <= revision) {
+            self.take(id);
+        }
+    }
+
+    /// Takes it out: its session is here now, or deleted.
     pub fn take(&mut self, id: &str) -> Option<Will> {
         let kept = self.kept.remove(id)?;
         self.by_age.remove(&kept.told);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use vmcp_core::limits::MAX_SESSIONS;
-use vmcp_core::session::{News, Telling, Told};
+use vmcp_core::session::{Attempt, News, Telling, Told};
 
 use crate::support::{SOME, cases};
 
@@ -23,8 +23,8 @@ fn pods(pods: &[&str]) -> Vec<Box<str>> {
 fn among(others: &[&str]) -> Telling {
     let mut telling = Telling::default();
     telling.replicas(&pods(others), none);
-    while let Some((pod, _)) = telling.due() {
-        telling.heard(&pod, BOOT, none);
+    while let Some((attempt, _)) = telling.due() {
+        telling.heard(&attempt, BOOT, none);
     }
     telling
 }
@@ -32,6 +32,13 @@ fn among(others: &[&str]) -> Telling {
 fn wants(ids: &[&str]) -> Told {
     let ids = ids.iter().copied().map(Arc::from);
     ids.map(|id| (id, News::Wants)).collect()
+}
+
+/// What the only other replica is told now.
+fn told(telling: &mut Telling) -> Option<(Attempt, Told)> {
+    let due = telling.due();
+    assert_eq!(telling.due(), None, "one message at a time");
+    due
 }
 
 /// Whoever hears is waited for until it has heard.
@@ -42,12 +49,14 @@ fn it_is_known_when_everybody_has_heard() {
 
     telling.news(&"s".into(), News::Wants);
 
-    let asked: BTreeMap<_, _> = std::iter::from_fn(|| telling.due()).collect();
-    assert_eq!(asked.len(), 2);
-    assert!(asked.values().all(|told| *told == wants(&["s"])));
-    telling.heard("x", BOOT, none);
-    assert!(!telling.is_known("s"), "y has not heard");
-    telling.heard("y", BOOT, none);
+    let (first, told) = telling.due().expect("news");
+    assert_eq!(told, wants(&["s"]));
+    let (second, told) = telling.due().expect("for the other, too");
+    assert_eq!(told, wants(&["s"]));
+    assert_ne!(first.pod, second.pod);
+    telling.heard(&first, BOOT, none);
+    assert!(!telling.is_known("s"), "the other one has not heard");
+    telling.heard(&second, BOOT, none);
     assert!(telling.is_known("s"));
 }
 
@@ -56,15 +65,14 @@ fn it_is_known_when_everybody_has_heard() {
 fn what_changes_on_the_way_is_told_again() {
     let mut telling = among(&["x"]);
     telling.news(&"s".into(), News::Wants);
-    assert!(telling.due().is_some());
+    let (attempt, _) = told(&mut telling).expect("news");
 
-    telling.news(&"s".into(), News::Over);
+    telling.news(&"s".into(), News::Over(7));
 
-    assert_eq!(telling.due(), None);
-    telling.heard("x", BOOT, none);
+    telling.heard(&attempt, BOOT, none);
     assert!(!telling.is_known("s"));
-    let again = Told::from([("s".into(), News::Over)]);
-    assert_eq!(telling.due(), Some(("x".into(), again)));
+    let (_, again) = told(&mut telling).expect("more news");
+    assert_eq!(again, Told::from([("s".into(), News::Over(7))]));
 }
 
 /// A hung replica holds up the first that waits, and nobody after it.
@@ -72,18 +80,35 @@ fn what_changes_on_the_way_is_told_again() {
 fn one_that_does_not_hear_is_waited_for_once() {
     let mut telling = among(&["x"]);
     telling.news(&"s".into(), News::Wants);
-    assert!(telling.due().is_some());
-    telling.deaf("x");
+    let (attempt, _) = told(&mut telling).expect("news");
+    telling.deaf(&attempt);
 
     assert!(telling.is_known("s"), "nobody waits for it");
     telling.news(&"t".into(), News::Wants);
     assert!(telling.is_known("t"));
-    assert_eq!(telling.due(), None, "not in this round");
+    assert_eq!(told(&mut telling), None, "not in this round");
     telling.round();
-    assert_eq!(telling.due(), Some(("x".into(), wants(&["s", "t"]))));
-    telling.heard("x", BOOT, none);
+    let (attempt, all) = told(&mut telling).expect("in the next");
+    assert_eq!(all, wants(&["s", "t"]));
+    telling.heard(&attempt, BOOT, none);
     telling.news(&"s".into(), News::Wants);
     assert!(!telling.is_known("s"), "it is waited for again");
+}
+
+/// One that never hears is spoken to ever more seldom, within bounds.
+#[test]
+fn one_that_never_hears_is_left_alone_for_longer() {
+    let mut telling = among(&["x"]);
+    telling.news(&"s".into(), News::Wants);
+    let mut rounds = Vec::new();
+    for round in 0..40 {
+        if let Some((attempt, _)) = told(&mut telling) {
+            rounds.push(round);
+            telling.deaf(&attempt);
+        }
+        telling.round();
+    }
+    assert_eq!(rounds, [0, 1, 3, 7, 15, 23, 31, 39]);
 }
 
 /// A process that has come in another's place is told all, though nothing has happened since.
@@ -92,13 +117,56 @@ fn a_new_process_under_an_old_name_is_told_all() {
     let mut telling = among(&["x"]);
     let greeted = (0..100).find_map(|_| {
         telling.round();
-        telling.due()
+        told(&mut telling)
     });
-    assert_eq!(greeted, Some(("x".into(), Told::new())));
+    let (attempt, greeting) = greeted.expect("it is greeted");
+    assert!(greeting.is_empty());
+    telling.heard(&attempt, "another process", || vec!["s".into()]);
+    let (attempt, all) = told(&mut telling).expect("all");
+    assert_eq!(all, wants(&["s"]));
+    telling.heard(&attempt, "another process", none);
 
-    telling.heard("x", "another process", || vec!["s".into()]);
+    // It is spoken to at once where the roster says that something has changed.
+    assert_eq!(told(&mut telling), None);
+    telling.replicas(&pods(&["x"]), none);
+    assert!(told(&mut telling).is_some());
+}
 
-    assert_eq!(telling.due(), Some(("x".into(), wants(&["s"]))));
+/// What is heard of an attempt that belongs to the past says nothing of the present.
+#[test]
+fn a_late_answer_is_not_taken_for_a_new_one() {
+    let mut telling = among(&["x"]);
+    telling.news(&"s".into(), News::Wants);
+    let (late, _) = told(&mut telling).expect("news");
+    telling.replicas(&[], none);
+    telling.replicas(&pods(&["x"]), || vec!["s".into()]);
+    let (attempt, _) = told(&mut telling).expect("it is new, and told all");
+
+    telling.heard(&late, BOOT, none);
+    assert!(!telling.is_known("s"));
+    telling.deaf(&late);
+    assert!(!telling.is_known("s"), "it is still waited for");
+
+    telling.deaf(&attempt);
+    telling.round();
+    let (_, again) = told(&mut telling).expect("it did not hear");
+    assert_eq!(again, wants(&["s"]));
+}
+
+/// What there was no room for is told with the next message.
+#[test]
+fn what_did_not_fit_is_told_next() {
+    let mut telling = among(&["x"]);
+    telling.news(&"s".into(), News::Wants);
+    telling.news(&"t".into(), News::Wants);
+    let (attempt, _) = told(&mut telling).expect("news");
+
+    telling.postpone(&attempt, wants(&["t"]));
+
+    telling.heard(&attempt, BOOT, none);
+    assert!(telling.is_known("s") && !telling.is_known("t"));
+    let (_, rest) = told(&mut telling).expect("the rest");
+    assert_eq!(rest, wants(&["t"]));
 }
 
 /// A gateway of one replica keeps nothing for anybody.
@@ -107,26 +175,30 @@ fn alone_there_is_nothing_to_tell() {
     let mut telling = Telling::default();
     telling.news(&"s".into(), News::Wants);
     assert!(telling.is_known("s"));
-    assert_eq!(telling.due(), None);
+    assert_eq!(told(&mut telling), None);
 
     telling.replicas(&pods(&["x"]), none);
-    assert_eq!(telling.due(), Some(("x".into(), Told::new())));
+    let (_, greeting) = told(&mut telling).expect("it is greeted");
+    assert!(greeting.is_empty());
 }
 
-/// Sessions that are over are news without end for a replica that never hears.
+/// Sessions without end that begin, say something and are over: news without end for a replica
+/// that never hears.
 #[test]
-fn news_of_what_is_over_is_bounded() {
+fn news_for_one_that_never_hears_is_bounded() {
     let mut telling = among(&["x"]);
-    for at in 0..=MAX_SESSIONS {
-        telling.news(&at.to_string().into(), News::Over);
+    for at in 0..MAX_SESSIONS * 3 {
+        let id = at.to_string().into();
+        telling.news(&id, News::Wants);
+        telling.news(&id, News::Over(1));
     }
 
-    let mut told = 0;
-    while let Some((pod, some)) = telling.due() {
-        told += some.len();
-        telling.heard(&pod, BOOT, none);
+    let mut all = 0;
+    while let Some((attempt, some)) = told(&mut telling) {
+        all += some.len();
+        telling.heard(&attempt, BOOT, none);
     }
-    assert_eq!(told, MAX_SESSIONS);
+    assert!(all <= MAX_SESSIONS, "{all}");
 }
 
 #[derive(Clone, Debug)]
@@ -141,6 +213,8 @@ enum Step {
     Unanswered(usize),
     Restarts(usize),
     Joins(usize),
+    /// What was on its way to this replica when it left arrives.
+    Late(usize),
     Leaves(usize),
 }
 
@@ -155,31 +229,48 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => replica.clone().prop_map(Step::Unanswered),
         1 => replica.clone().prop_map(Step::Restarts),
         1 => replica.clone().prop_map(Step::Joins),
-        1 => replica.prop_map(Step::Leaves),
+        1 => replica.clone().prop_map(Step::Leaves),
+        1 => replica.prop_map(Step::Late),
     ];
     proptest::collection::vec(step, 1..80)
 }
+
+type Revisions = BTreeMap<Arc<str>, u64>;
 
 /// One other replica, as it is.
 #[derive(Debug, Default)]
 struct Process {
     boot: u32,
     /// The newest that it has heard of each session.
-    knows: BTreeMap<Arc<str>, u64>,
-    on_its_way: Option<BTreeMap<Arc<str>, u64>>,
+    knows: Revisions,
+    on_its_way: Option<(Attempt, Revisions)>,
+    /// From before it left.
+    late: Vec<(Attempt, Revisions)>,
     /// The process that its teller has met, if that heard the last time.
     met: Option<u32>,
+}
+
+impl Process {
+    /// What is older than it knows changes nothing.
+    fn hears(&mut self, told: Revisions) {
+        for (id, revision) in told {
+            let known = self.knows.entry(id).or_default();
+            *known = (*known).max(revision);
+        }
+    }
 }
 
 #[derive(Default)]
 struct World {
     telling: Telling,
-    newest: BTreeMap<Arc<str>, u64>,
+    newest: Revisions,
     replicas: BTreeMap<Box<str>, Process>,
+    /// Those that have left, and may come back.
+    away: BTreeMap<Box<str>, Process>,
 }
 
 impl World {
-    fn all(newest: &BTreeMap<Arc<str>, u64>) -> Vec<Arc<str>> {
+    fn all(newest: &Revisions) -> Vec<Arc<str>> {
         newest.keys().cloned().collect()
     }
 
@@ -190,51 +281,70 @@ impl World {
     }
 
     fn speak(&mut self) {
-        while let Some((pod, told)) = self.telling.due() {
+        while let Some((attempt, told)) = self.telling.due() {
             let now = told
                 .into_keys()
                 .map(|id| (Arc::clone(&id), self.newest[&id]));
             let now: BTreeMap<_, _> = now.collect();
-            let process = self.replicas.get_mut(&pod).expect("it is a replica");
+            let process = self.replicas.get_mut(&attempt.pod);
+            let process = process.expect("it is a replica");
             assert!(process.on_its_way.is_none(), "two messages at a time");
-            process.on_its_way = Some(now);
+            process.on_its_way = Some((attempt, now));
         }
     }
 
     /// What is on its way to this replica is heard, and the answer too.
     fn arrives(&mut self, pod: &str) {
-        if self.is_heard(pod) {
-            let (newest, process) = (&self.newest, &mut self.replicas);
-            let process = process.get_mut(pod).expect("it is a replica");
-            process.met = Some(process.boot);
-            let boot = process.boot.to_string();
-            self.telling.heard(pod, &boot, || Self::all(newest));
-        }
-    }
-
-    /// The same, and the answer is lost.
-    fn unanswered(&mut self, pod: &str) {
-        if self.is_heard(pod) {
-            self.is_deaf(pod);
-        }
-    }
-
-    /// `false`: nothing is on its way.
-    fn is_heard(&mut self, pod: &str) -> bool {
         let Some(process) = self.replicas.get_mut(pod) else {
-            return false;
+            return;
         };
-        let told = process.on_its_way.take();
-        let heard = told.is_some();
-        process.knows.extend(told.unwrap_or_default());
-        heard
+        if let Some((attempt, told)) = process.on_its_way.take() {
+            process.hears(told);
+            process.met = Some(process.boot);
+            let (boot, newest) = (process.boot.to_string(), &self.newest);
+            self.telling.heard(&attempt, &boot, || Self::all(newest));
+        }
     }
 
-    fn is_deaf(&mut self, pod: &str) {
-        if let Some(process) = self.replicas.get_mut(pod) {
-            process.met = None;
+    /// It is heard long after, by a replica that has left and come back.
+    fn arrives_late(&mut self, pod: &str) {
+        let Some(process) = self.replicas.get_mut(pod) else {
+            return;
+        };
+        if let Some((attempt, told)) = process.late.pop() {
+            process.hears(told);
+            let (boot, newest) = (process.boot.to_string(), &self.newest);
+            self.telling.heard(&attempt, &boot, || Self::all(newest));
         }
-        self.telling.deaf(pod);
+    }
+
+    /// It is heard perhaps, and its teller does not know.
+    fn breaks(&mut self, pod: &str, hear: impl FnOnce(&mut Process, Revisions)) {
+        let Some(process) = self.replicas.get_mut(pod) else {
+            return;
+        };
+        if let Some((attempt, told)) = process.on_its_way.take() {
+            hear(process, told);
+            process.met = None;
+            self.telling.deaf(&attempt);
+        }
+    }
+
+    fn joins(&mut self, pod: &str) {
+        if !self.replicas.contains_key(pod) {
+            let process = self.away.remove(pod).unwrap_or_default();
+            self.replicas.insert(pod.into(), process);
+            self.roster();
+        }
+    }
+
+    fn leaves(&mut self, pod: &str) {
+        if let Some(mut process) = self.replicas.remove(pod) {
+            process.late.extend(process.on_its_way.take());
+            process.met = None;
+            self.away.insert(pod.into(), process);
+            self.roster();
+        }
     }
 
     fn step(&mut self, step: &Step) {
@@ -251,27 +361,17 @@ impl World {
             }
             Step::Speak => self.speak(),
             Step::Arrives(at) => self.arrives(&pod(at)),
-            Step::Unanswered(at) => self.unanswered(&pod(at)),
-            Step::Fails(at) => {
-                let process = self.replicas.get_mut(&pod(at));
-                if process.is_some_and(|process| process.on_its_way.take().is_some()) {
-                    self.is_deaf(&pod(at));
-                }
-            }
+            Step::Unanswered(at) => self.breaks(&pod(at), Process::hears),
+            Step::Fails(at) => self.breaks(&pod(at), |_, _| {}),
             Step::Restarts(at) => {
                 if let Some(process) = self.replicas.get_mut(&pod(at)) {
                     process.boot += 1;
                     process.knows.clear();
                 }
             }
-            Step::Joins(at) => {
-                self.replicas.entry(pod(at)).or_default();
-                self.roster();
-            }
-            Step::Leaves(at) => {
-                self.replicas.remove(&pod(at));
-                self.roster();
-            }
+            Step::Joins(at) => self.joins(&pod(at)),
+            Step::Leaves(at) => self.leaves(&pod(at)),
+            Step::Late(at) => self.arrives_late(&pod(at)),
         }
     }
 

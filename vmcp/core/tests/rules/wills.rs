@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use vmcp_core::id::BackendName;
 use vmcp_core::limits;
-use vmcp_core::session::{Bequest, Subscribed, Will, Wills};
+use vmcp_core::session::{Bequest, Subscribed, Will, Wills, next_revision};
 
 use crate::support::{SOME, cases};
 
@@ -59,6 +59,28 @@ fn one_that_wants_nothing_is_remembered_too() {
     assert_eq!(wills.take("id"), Some(nothing));
 }
 
+/// What a replica that is behind says of a session's end takes nothing away that is newer.
+#[test]
+fn an_end_takes_only_what_was_said_before_it() {
+    let mut wills = Wills::default();
+    wills.keep(will("id", 5), NOW);
+
+    wills.over("id", 4);
+    assert_eq!(wills.get("id"), Some(&will("id", 5)));
+    wills.over("id", 5);
+    assert!(wills.is_empty());
+}
+
+/// A session that was forgotten and comes back is newer than all that was known of it.
+#[test]
+fn what_is_said_anew_is_newer_than_what_was_forgotten() {
+    let first = next_revision(0, 1_000);
+    assert!(next_revision(first, 1_000) > first, "in the same moment");
+    assert!(next_revision(first, 0) > first, "whatever the clock says");
+    let long_ago = next_revision(first, 1_001);
+    assert!(next_revision(0, 1_002) > long_ago, "after it was forgotten");
+}
+
 #[test]
 fn a_will_is_forgotten_with_its_id() {
     let mut wills = Wills::default();
@@ -74,7 +96,8 @@ fn a_will_is_forgotten_with_its_id() {
 /// One session costs the others no more than this, however much it wants.
 #[test]
 fn what_is_kept_of_one_session_is_bounded() {
-    let long = |at: usize| format!("{at:04}{}", "x".repeat(1_000));
+    // Text that is longer as it is written.
+    let long = |at: usize| format!("{at:04}{}", "\u{1}".repeat(100));
     let all = subscribed((0..limits::SUBSCRIPTIONS).map(long));
     let level: Arc<str> = "\"debug\"".into();
 
@@ -94,10 +117,10 @@ fn what_is_kept_of_one_session_is_bounded() {
 fn what_is_kept_of_all_is_bounded() {
     let mut wills = Wills::default();
     let large = |at: usize| {
-        let uris = (0..50).map(|uri| format!("{uri}{}", "x".repeat(1_000)));
+        let uris = (0..30).map(|uri| format!("{uri}{}", "x".repeat(1_000)));
         Will::new(at.to_string().into(), 1, None, subscribed(uris))
     };
-    let fit = limits::WILLS / (50 * 1_000);
+    let fit = limits::WILLS / (30 * 1_000);
     for at in 0..fit {
         wills.keep(large(at), NOW);
         // Told again all the time.
