@@ -45,6 +45,9 @@ struct Cli {
     /// A short run without rivals that shows only that everything works.
     #[arg(long)]
     quick: bool,
+    /// Without this rival; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    without: Vec<String>,
     /// Only the direct way, the reference and our gateway.
     #[arg(long)]
     no_rivals: bool,
@@ -87,9 +90,17 @@ async fn measure(cli: &Cli) -> Result<()> {
     };
     let folder = tempfile::tempdir()?;
     let mut run = Run::new(size, folder.path());
+    for name in &cli.without {
+        let known = Subject::RIVALS.iter().any(|rival| rival.name() == name);
+        ensure!(known, "--without: no rival is named {name:?}");
+    }
     let mut subjects = Subject::OURS.to_vec();
     for rival in Subject::RIVALS {
         if cli.quick || cli.no_rivals {
+            continue;
+        }
+        if cli.without.iter().any(|name| name == rival.name()) {
+            run.figures.note(format!("{}: left out", rival.name()));
             continue;
         }
         match rival.absent() {

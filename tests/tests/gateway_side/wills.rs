@@ -131,6 +131,7 @@ async fn a_client_is_answered_when_the_others_know() -> Result<()> {
     let slow = Duration::from_millis(700);
     let teller = async {
         loop {
+            // As long as it takes to tell.
             sleep(slow).await;
             if let Err(error) = tell(&x, &y) {
                 break error;
@@ -252,6 +253,79 @@ async fn a_hand_over_takes_nothing_back() -> Result<()> {
     ensure!(taken_over(&z, &client)?.as_deref() == Some("\"error\""));
     let live = z.gateway.take_over(&client.session).context("no session")?;
     ensure!(live.standing.subscriptions().is_empty());
+    Ok(())
+}
+
+/// A hand-over that is made again after the client has said more takes the place of the first one.
+#[tokio::test(start_paused = true)]
+async fn a_newer_hand_over_takes_the_place_of_an_older_one() -> Result<()> {
+    let (x, y) = (
+        World::replica("x", |all| all).await,
+        World::replica("y", |all| all).await,
+    );
+    let client = x.client().await;
+    client.subscribe("x:one").await;
+    client.subscribe("x:two").await;
+    let departed = x.gateway.depart(Departing::All, &HashSet::new());
+    let departed = departed.into_iter().next().context("no session")?;
+    ensure!(y.gateway.adopt(departed.handed.clone()));
+    // It was taken, and nobody heard of that.
+    x.gateway.stay(departed);
+    let gone = json!({ "uri": "x:one" });
+    client.request("resources/unsubscribe", &gone).await;
+
+    ensure!(y.gateway.adopt(departing(&x)?));
+
+    let live = y.gateway.take_over(&client.session);
+    let resources = live.context("no session")?.standing.subscriptions();
+    ensure!(*resources == ["x:two".into()], "{resources:?}");
+    Ok(())
+}
+
+/// What is heard too late, when the session has come here already, still counts.
+#[tokio::test(start_paused = true)]
+async fn what_is_heard_late_still_counts() -> Result<()> {
+    let (x, y) = (
+        World::replica("x", |all| all).await,
+        World::replica("y", |all| all).await,
+    );
+    beside(&x, "y");
+    let client = x.client().await;
+    level(&client, "notice").await?;
+    ensure!(taken_over(&y, &client)?.is_none());
+
+    tell(&x, &y)?;
+
+    ensure!(taken_over(&y, &client)?.as_deref() == Some("\"notice\""));
+    Ok(())
+}
+
+/// A replica that ends its copy of a session that lives elsewhere costs nothing of what others keep.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_copy_is_not_the_end_of_a_session() -> Result<()> {
+    let (x, y) = (
+        World::replica("x", |all| all).await,
+        World::replica("y", short).await,
+    );
+    let z = World::replica("z", |all| all).await;
+    beside(&x, "z");
+    let client = x.client().await;
+    level(&client, "notice").await?;
+    tell(&x, &z)?;
+    // y has taken it over while x stood still.
+    level(&client.at(&y), "error").await?;
+    y.gateway.others_are(&["x".into(), "z".into()]);
+
+    sweep(&y, &client).await?;
+    while let Some((attempt, body)) = y.gateway.next_to_tell() {
+        for other in [&x, &z] {
+            let answer = other.gateway.keep_wills(&body);
+            y.gateway.was_told(&attempt, answer.as_deref());
+        }
+    }
+    tell(&x, &z)?;
+
+    ensure!(taken_over(&z, &client)?.as_deref() == Some("\"notice\""));
     Ok(())
 }
 

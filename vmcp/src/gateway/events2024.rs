@@ -179,6 +179,8 @@ impl Gateway {
         self.lines.lock().remove(&id);
         if let Some(session) = self.sessions.live(&id) {
             self.sessions.delete(&session);
+            // Said in between, when the line had gone already.
+            self.wants_nothing(&session);
             self.meter.sessions(self.sessions.count());
             session.standing.over().await;
         }

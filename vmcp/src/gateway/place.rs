@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use vmcp_core::bridge::may_have_state;
 use vmcp_core::jsonrpc::{self, Message, ParseError, RequestId, RpcError};
-use vmcp_core::session::{OwnedState, Owner};
+use vmcp_core::session::{OwnedState, Owner, Subscribed};
 
 use super::Gateway;
 use super::batch::array;
@@ -25,9 +25,8 @@ use super::park::MAX_STATE_LEN;
 use super::port::HandedUpstream;
 use super::seal::Purpose;
 use super::session::{Departing, Hold, unix_now};
-use super::standing::HandedStanding;
 pub use super::tombstones::Grave;
-use super::wills::Wants;
+use super::wills::{HandedStanding, Wants};
 
 /// Whose state a request needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +135,8 @@ impl Gateway {
         // There is room for what was here until now.
         let _ = self.port.import_sessions(id, departed.handed.upstream);
         self.sessions.stay(&departed.live);
+        // Told by one that took it, and could not say so.
+        self.forget_will(&departed.live.id);
         self.wants_still(&departed.live);
     }
 
@@ -165,6 +166,9 @@ impl Gateway {
                 standing: handed.standing,
             };
             self.go_on(&live, wants);
+        } else {
+            let used = handed.standing.with(Subscribed::new());
+            self.hear_on(&live, used);
         }
         self.meter.sessions(self.sessions.count());
         true

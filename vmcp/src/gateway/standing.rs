@@ -9,7 +9,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt as _;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +30,7 @@ use super::message::{EndpointPath, Messages};
 use super::port::{ServerRequest, SessionScope, UpstreamError};
 use super::sink::Sink;
 use super::watch::{Changes, Interest, Served};
+use super::wills::HandedStanding;
 use super::wish::{Ear, Level, State, Wish};
 
 /// The standing streams of one session.
@@ -55,17 +55,6 @@ struct Inner {
 struct Held {
     wish: watch::Sender<Wish>,
     state: watch::Receiver<State>,
-}
-
-/// What a session hears, for the replica that it moves to.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct HandedStanding {
-    /// Backends that keep a session for this client.
-    #[serde(default)]
-    used: BTreeSet<BackendName>,
-    /// Resources that it is subscribed to, by backend.
-    #[serde(default)]
-    subscribed: Subscribed,
 }
 
 /// A changed wish, and where to see what became of it.
@@ -125,19 +114,15 @@ impl Standing {
         true
     }
 
+    /// Forgets all subscriptions; streams stay.
+    pub(super) fn forget_all(&self) {
+        for held in self.lock().held.values() {
+            held.change(BTreeSet::clear);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl HandedStanding {
-    pub(super) fn is_subscribed(&self) -> bool {
-        !self.subscribed.is_empty()
-    }
-
-    /// The same, with these subscriptions.
-    pub(super) fn with(self, subscribed: Subscribed) -> Self {
-        Self { subscribed, ..self }
     }
 }
 

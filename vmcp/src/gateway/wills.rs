@@ -6,20 +6,22 @@
 //! kept here; who still has to hear what is decided by [`Telling`]. Never speaks to a replica: the
 //! server does ([`crate::server`]).
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use vmcp_core::id::BackendName;
 use vmcp_core::limits;
-use vmcp_core::session::{Attempt, Bequest, News, Telling, Told, Will, Wills as Kept};
+use vmcp_core::session::{Attempt, Bequest, News, Subscribed, Telling, Told, Will, Wills as Kept};
 
 use super::Gateway;
 use super::live::Live;
 use super::session::{unix_micros, unix_now};
-use super::standing::HandedStanding;
 
 /// Both are locked before the table of sessions, where that is.
 #[derive(Debug, Default)]
@@ -32,6 +34,28 @@ pub(super) struct Wills {
     news: Notify,
     /// Somebody has heard, or does not hear.
     progress: Notify,
+}
+
+/// What a session hears, for the replica that it moves to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct HandedStanding {
+    /// Backends that keep a session for this client.
+    #[serde(default)]
+    pub(super) used: BTreeSet<BackendName>,
+    /// Resources that it is subscribed to, by backend.
+    #[serde(default)]
+    pub(super) subscribed: Subscribed,
+}
+
+impl HandedStanding {
+    pub(super) fn is_subscribed(&self) -> bool {
+        !self.subscribed.is_empty()
+    }
+
+    /// The same, with these subscriptions.
+    pub(super) fn with(self, subscribed: Subscribed) -> Self {
+        Self { subscribed, ..self }
+    }
 }
 
 /// What a session wanted at another replica.
@@ -91,19 +115,45 @@ impl Gateway {
         let told = told.into_iter().map(RawValue::get);
         // One that is not understood comes from a later version. The others are.
         for bequest in told.filter_map(|raw| serde_json::from_str::<Bequest>(raw).ok()) {
-            let mut kept = lock(&self.wills.kept);
             match bequest {
-                // Asked under the lock: a session comes here before its will is taken.
-                Bequest::Wants(will) => {
-                    if let Some(expires) = self.sessions.elsewhere(&will.id, unix_now()) {
-                        kept.keep(will, expires);
-                    }
-                }
-                Bequest::Over { id, revision } => kept.over(&id, revision),
+                Bequest::Wants(will) => self.keep_will(will),
+                Bequest::Over { id, revision } => self.keep_end(&id, revision),
             }
-            self.meter.sessions_elsewhere(kept.len());
         }
+        self.meter.sessions_elsewhere(lock(&self.wills.kept).len());
         serde_json::to_vec(&self.owner().boot).ok()
+    }
+
+    fn keep_will(&self, will: Will) {
+        // Asked under the lock: a session comes here before its will is taken.
+        let mut kept = lock(&self.wills.kept);
+        if let Some(expires) = self.sessions.elsewhere(&will.id, unix_now()) {
+            kept.keep(will, expires);
+            return;
+        }
+        drop(kept);
+        // It has come here already, before anybody could say what it wants.
+        let live = self.sessions.live(&will.id);
+        let came = |live: &Arc<Live>| live.revision() == 0 && live.claims.owner != *self.owner();
+        if let Some(live) = live.filter(came) {
+            let standing = HandedStanding::default().with(will.subscribed);
+            let wants = Wants {
+                revision: will.revision,
+                log_level: will.log_level,
+                standing,
+            };
+            self.go_on(&live, wants);
+        }
+    }
+
+    fn keep_end(&self, id: &Arc<str>, revision: u64) {
+        lock(&self.wills.kept).over(id, revision);
+        // Another replica had a copy and has none any more: it lives here.
+        let live = self.sessions.live(id).filter(|live| live.revision() > 0);
+        if let Some(live) = live.filter(|live| live.revision() <= revision) {
+            live.has_said(revision);
+            self.wants_anew(&live);
+        }
     }
 
     /// What is known here of what a session wants, as it is told.
@@ -227,6 +277,9 @@ impl Gateway {
         };
         let newer = wants.revision > live.revision();
         live.has_said(wants.revision);
+        if newer {
+            live.standing.forget_all();
+        }
         let anything = wants.log_level.is_some() || wants.standing.is_subscribed();
         if let Some(level) = wants.log_level
             && (newer || live.log_level().is_none())

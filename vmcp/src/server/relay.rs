@@ -23,6 +23,7 @@ use super::handover::{self, Taken};
 use super::owed::{Owed, is_once, moving};
 use super::passing::{Passing, pass_on};
 use super::phase_io::Serving;
+use super::wills::Coming;
 use crate::gateway::Gateway;
 use crate::gateway::live::Live;
 use crate::gateway::message::Answer;
@@ -84,6 +85,7 @@ pub struct Relay {
     /// `None` for a gateway of one replica.
     pub(super) peers: Option<Arc<Peers>>,
     found: Mutex<HashMap<Box<str>, Box<str>>>,
+    coming: Coming,
     /// Set when this replica stops: it takes no session over any more.
     leaving: Arc<AtomicBool>,
     /// What other replicas have passed on and is being answered.
@@ -97,6 +99,7 @@ impl Relay {
             gateway,
             peers,
             found: Mutex::default(),
+            coming: Coming::default(),
             leaving,
             passed_on: Serving::default(),
         }
@@ -141,6 +144,9 @@ impl Relay {
 
     /// What this replica says about a session when another one asks.
     pub(super) async fn locate(&self, id: &str) -> Located {
+        if self.coming.holds(id) {
+            return Located::Here;
+        }
         match self.settled(id).await {
             Hold::Here(_) => Located::Here,
             Hold::Moved(pod) => Located::Moved(pod),
@@ -334,7 +340,10 @@ impl Relay {
     /// A session that nobody has any more is served here from now on. One that is on its way is
     /// not over (T10): it is where it was handed to, although that one cannot be reached now.
     async fn here(&self, id: &str, request: &Passing<'_>) -> Placement {
-        if matches!(self.gateway.hold(id), Hold::Absent(owner) if owner != *self.gateway.owner()) {
+        let foreign = |owner: &Owner| *owner != *self.gateway.owner();
+        let absent = matches!(self.gateway.hold(id), Hold::Absent(owner) if foreign(&owner));
+        let coming = absent.then(|| self.coming.begin(id));
+        if coming.is_some() {
             self.recall(id).await;
         }
         let live = self.gateway.take_over(id);

@@ -1,10 +1,12 @@
 //! The telling of what sessions want, to the replicas that may have to serve them.
 //!
-//! Owns when the others are spoken to, and that they are asked before a session goes on here: at once where there is news or one has come, and in rounds,
-//! so that one that did not hear is told later. One message at a time for each of them,
-//! so that none overtakes another. What is said, and who has to hear it, is the gateway's.
+//! Owns when the others are spoken to: at once where there is news or one has come, and in rounds, so
+//! that one that did not hear is told later. One message at a time for each of them, so that none
+//! overtakes another. Owns, too, that the others are asked before a session goes on here. What is
+//! said, and who has to hear it, is the gateway's.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +25,46 @@ pub(super) const WILL: &str = "/.vmcp/will";
 
 /// A replica that did not hear is told again after this.
 const ROUND: Duration = Duration::from_secs(1);
+
+/// Sessions that are about to go on here, while the others are asked about them, and by how many
+/// requests: nobody else takes them over meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Coming(Mutex<HashMap<Box<str>, usize>>);
+
+impl Coming {
+    pub(super) fn begin(&self, id: &str) -> Come<'_> {
+        *self.lock().entry(id.into()).or_default() += 1;
+        let id = id.into();
+        Come { coming: self, id }
+    }
+
+    pub(super) fn holds(&self, id: &str) -> bool {
+        self.lock().contains_key(id)
+    }
+
+    /// A poisoned lock only means that another thread panicked between two plain map operations.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session on its way here, until this is dropped.
+pub(super) struct Come<'a> {
+    coming: &'a Coming,
+    id: Box<str>,
+}
+
+impl Drop for Come<'_> {
+    fn drop(&mut self) {
+        let mut coming = self.coming.lock();
+        if let Some(requests) = coming.get_mut(&self.id) {
+            *requests -= 1;
+            if *requests == 0 {
+                coming.remove(&self.id);
+            }
+        }
+    }
+}
 
 impl Relay {
     /// Tells the other replicas what sessions here want, until cancelled.

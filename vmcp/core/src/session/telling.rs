@@ -14,8 +14,9 @@ use crate::limits;
 /// still the same process, that has heard all before.
 const GREETING: u32 = 10;
 
-/// One that does not hear, again and again, is left alone for this many rounds at most.
-const PATIENCE: u32 = 8;
+/// One that does not hear, again and again, is left alone for this many rounds at most: one that is
+/// ready again is to hear soon.
+const PATIENCE: u32 = 2;
 
 /// Sessions that are spoken of at a time, at most.
 const AT_A_TIME: usize = 1_000;

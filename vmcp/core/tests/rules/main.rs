@@ -37,6 +37,7 @@ mod server_health;
 mod session;
 mod support;
 mod telling;
+mod telling_model;
 mod templates;
 mod text;
 mod tool_rules;
