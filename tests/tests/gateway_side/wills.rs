@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use vmcp::gateway::message::Answer;
 use vmcp::gateway::place::HandedClient;
-use vmcp::gateway::session::{Departing, Sessions};
+use vmcp::gateway::session::Departing;
 use vmcp_core::limits::PEER_ASK;
 use vmcp_tests::eventually::eventually;
 
@@ -62,8 +62,13 @@ fn departing(world: &World) -> Result<HandedClient> {
     Ok(departed.handed)
 }
 
-fn short(sessions: Sessions) -> Sessions {
-    sessions.with_idle(Duration::ZERO)
+async fn replica(pod: &str) -> World {
+    World::replica(pod, |sessions| sessions).await
+}
+
+/// A replica whose sessions go as soon as it looks for those that nobody uses.
+async fn short_lived(pod: &str) -> World {
+    World::replica(pod, |sessions| sessions.with_idle(Duration::ZERO)).await
 }
 
 /// Sweeps until no session is left.
@@ -82,10 +87,7 @@ async fn sweep(world: &World, client: &Client) -> Result<()> {
 /// Decision 8: the successor goes on with what the session wanted, whatever the level was at first.
 #[tokio::test(start_paused = true)]
 async fn the_successor_knows_what_was_said() -> Result<()> {
-    let (x, y) = (
-        World::replica("x", |all| all).await,
-        World::replica("y", |all| all).await,
-    );
+    let (x, y) = (replica("x").await, replica("y").await);
     beside(&x, "y");
     let client = x.client().await;
     level(&client, "notice").await?;
@@ -104,7 +106,7 @@ async fn the_successor_knows_what_was_said() -> Result<()> {
     );
     // It tells in its turn.
     beside(&y, "z");
-    let z = World::replica("z", |all| all).await;
+    let z = replica("z").await;
     tell(&y, &z)?;
     ensure!(taken_over(&z, &client)?.as_deref() == Some("\"notice\""));
     Ok(())
@@ -113,10 +115,7 @@ async fn the_successor_knows_what_was_said() -> Result<()> {
 /// The client is answered when the others know, and not much later where they cannot be told.
 #[tokio::test(start_paused = true)]
 async fn a_client_is_answered_when_the_others_know() -> Result<()> {
-    let (x, y) = (
-        World::replica("x", |all| all).await,
-        World::replica("y", |all| all).await,
-    );
+    let (x, y) = (replica("x").await, replica("y").await);
     let client = x.client().await;
     let took = async |said: &str| {
         let began = Instant::now();
@@ -150,10 +149,7 @@ async fn a_client_is_answered_when_the_others_know() -> Result<()> {
 /// What has ended here, by its client or for want of use, comes to life again nowhere.
 #[tokio::test(start_paused = true)]
 async fn what_is_over_is_forgotten_by_all() -> Result<()> {
-    let (x, y) = (
-        World::replica("x", short).await,
-        World::replica("y", |all| all).await,
-    );
+    let (x, y) = (short_lived("x").await, replica("y").await);
     beside(&x, "y");
     let (swept, deleted) = (x.client().await, x.client().await);
     for client in [&swept, &deleted] {
@@ -179,10 +175,7 @@ async fn what_is_over_is_forgotten_by_all() -> Result<()> {
 /// where they have not heard of its end.
 #[tokio::test(start_paused = true)]
 async fn what_comes_back_is_newer_than_what_was_forgotten() -> Result<()> {
-    let (x, y) = (
-        World::replica("x", short).await,
-        World::replica("y", |all| all).await,
-    );
+    let (x, y) = (short_lived("x").await, replica("y").await);
     beside(&x, "y");
     let client = x.client().await;
     for said in ["debug", "info", "notice"] {
@@ -201,11 +194,8 @@ async fn what_comes_back_is_newer_than_what_was_forgotten() -> Result<()> {
 /// A replica that was believed dead and forgets its copy takes nothing away from the successor's.
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_is_behind_ends_nothing() -> Result<()> {
-    let (x, y) = (
-        World::replica("x", short).await,
-        World::replica("y", |all| all).await,
-    );
-    let z = World::replica("z", |all| all).await;
+    let (x, y) = (short_lived("x").await, replica("y").await);
+    let z = replica("z").await;
     beside(&x, "y");
     let client = x.client().await;
     level(&client, "notice").await?;
@@ -226,11 +216,8 @@ async fn a_replica_that_is_behind_ends_nothing() -> Result<()> {
 /// A hand-over that is repeated, or comes from a replica that is behind, takes nothing back.
 #[tokio::test(start_paused = true)]
 async fn a_hand_over_takes_nothing_back() -> Result<()> {
-    let (x, y) = (
-        World::replica("x", |all| all).await,
-        World::replica("y", |all| all).await,
-    );
-    let z = World::replica("z", |all| all).await;
+    let (x, y) = (replica("x").await, replica("y").await);
+    let z = replica("z").await;
     beside(&y, "z");
     let client = x.client().await;
     level(&client, "notice").await?;
@@ -259,10 +246,7 @@ async fn a_hand_over_takes_nothing_back() -> Result<()> {
 /// A hand-over that is made again after the client has said more takes the place of the first one.
 #[tokio::test(start_paused = true)]
 async fn a_newer_hand_over_takes_the_place_of_an_older_one() -> Result<()> {
-    let (x, y) = (
-        World::replica("x", |all| all).await,
-        World::replica("y", |all| all).await,
-    );
+    let (x, y) = (replica("x").await, replica("y").await);
     let client = x.client().await;
     client.subscribe("x:one").await;
     client.subscribe("x:two").await;
@@ -285,10 +269,7 @@ async fn a_newer_hand_over_takes_the_place_of_an_older_one() -> Result<()> {
 /// What is heard too late, when the session has come here already, still counts.
 #[tokio::test(start_paused = true)]
 async fn what_is_heard_late_still_counts() -> Result<()> {
-    let (x, y) = (
-        World::replica("x", |all| all).await,
-        World::replica("y", |all| all).await,
-    );
+    let (x, y) = (replica("x").await, replica("y").await);
     beside(&x, "y");
     let client = x.client().await;
     level(&client, "notice").await?;
@@ -303,11 +284,8 @@ async fn what_is_heard_late_still_counts() -> Result<()> {
 /// A replica that ends its copy of a session that lives elsewhere costs nothing of what others keep.
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_copy_is_not_the_end_of_a_session() -> Result<()> {
-    let (x, y) = (
-        World::replica("x", |all| all).await,
-        World::replica("y", short).await,
-    );
-    let z = World::replica("z", |all| all).await;
+    let (x, y) = (replica("x").await, short_lived("y").await);
+    let z = replica("z").await;
     beside(&x, "z");
     let client = x.client().await;
     level(&client, "notice").await?;
@@ -333,10 +311,7 @@ async fn the_end_of_a_copy_is_not_the_end_of_a_session() -> Result<()> {
 /// kept.
 #[tokio::test(start_paused = true)]
 async fn what_is_not_understood_is_left_out() -> Result<()> {
-    let (x, y) = (
-        World::replica("x", |all| all).await,
-        World::replica("y", |all| all).await,
-    );
+    let (x, y) = (replica("x").await, replica("y").await);
     let client = x.client().await;
     let will = |id: &str| json!({ "wants": { "id": id, "revision": 1, "logLevel": "\"info\"" } });
     let told = json!([{ "later": {} }, 7, will("no id"), will(&client.session)]);
